@@ -1,0 +1,41 @@
+"""latent_rl: latent recursion of tiny reasoners as a decision process.
+
+The names below load on first use, so that ``import latent_rl`` costs next to nothing.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+
+# In a checkout `envs/` and `agents/` lie beside this folder; in a wheel they lie inside it.
+if __name__ == "latent_rl" and not (Path(__file__).parent / "envs").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+_EXPORTS = {
+    "Carry": "latent_rl.types",
+    "Puzzles": "latent_rl.types",
+    "ReasonerOutput": "latent_rl.types",
+    "LatentRLError": "latent_rl.errors",
+    "make_task": "latent_rl.tasks.registry",
+    "task_names": "latent_rl.tasks.registry",
+    "load_reasoner": "latent_rl.reasoners.checkpoint",
+    "save_reasoner": "latent_rl.reasoners.checkpoint",
+    "shipped_reasoners": "latent_rl.reasoners.checkpoint",
+    "TRM": "latent_rl.reasoners.trm",
+    "TRMConfig": "latent_rl.reasoners.trm",
+    "TrainConfig": "latent_rl.trainer",
+    "train": "latent_rl.trainer",
+}
+__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'latent_rl' has no attribute '{name}'; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,34 @@
+"""Typed errors. Every message says what must hold, what was got, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LatentRLError(Exception):
+    """The base of every error that a user's input can cause here."""
+
+
+class InvalidValueError(LatentRLError, ValueError):
+    """A value is out of its range or of the wrong shape."""
+
+
+class UnknownNameError(LatentRLError, ValueError):
+    """A name is not in its registry."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        super().__init__(f"unknown {kind} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
+
+
+class PuzzleError(LatentRLError, ValueError):
+    """A puzzle, or a file of puzzles, can't be read or is not a puzzle."""
+
+
+class CheckpointError(LatentRLError, OSError):
+    """A checkpoint is missing, damaged or does not fit."""
+
+
+class MissingExtraError(LatentRLError, ImportError):
+    """An optional dependency is not installed."""

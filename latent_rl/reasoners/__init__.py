@@ -1,0 +1,1 @@
+"""Reasoners: networks that recurse behind one protocol."""

@@ -1,0 +1,76 @@
+"""Save and load reasoners: a folder with `config.json` and `reasoner.safetensors`; never a pickle."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from latent_rl.config import from_dict, read_json, write_atomically, write_json
+from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError
+from latent_rl.reasoners.trm import TRM, TRMConfig
+
+WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
+_PRETRAINED = Path(__file__).parent.parent / "pretrained"
+ARCHITECTURES = {"trm": (TRM, TRMConfig)}
+
+
+def shipped_reasoners() -> tuple[str, ...]:
+    """Names of the reasoners that come with the package."""
+    return tuple(sorted(path.parent.name for path in _PRETRAINED.glob(f"*/{WEIGHTS}")))
+
+
+def reasoner_folder(name_or_path: str | Path) -> Path:
+    """Where a shipped reasoner, or one in a folder of the user's, lies.
+
+    Raises:
+        UnknownNameError: it is neither the name of a shipped reasoner nor a folder.
+    """
+    shipped = _PRETRAINED / str(name_or_path)
+    folder = shipped if (shipped / WEIGHTS).is_file() else Path(name_or_path)
+    if not folder.is_dir():
+        raise UnknownNameError("reasoner (neither shipped nor a folder)", name_or_path, shipped_reasoners())
+    return folder
+
+
+def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> TRM:
+    """Load a reasoner by the name of a shipped one or from a folder, ready for inference.
+
+    Args:
+        name_or_path: e.g. "sudoku9x9-hard", or the folder a training wrote.
+        compute_dtype: dtype of the states; bfloat16 by default where the machine has it.
+
+    Raises:
+        UnknownNameError: no such reasoner.
+        CheckpointError: the folder is incomplete, damaged, or weights and config don't fit.
+    """
+    folder = reasoner_folder(name_or_path)
+    data = read_json(folder / CONFIG)
+    try:
+        module, config_class = ARCHITECTURES[data["architecture"]]
+        reasoner = module(from_dict(config_class, data["reasoner"]), compute_dtype)
+    except (KeyError, TypeError, LatentRLError) as error:
+        raise CheckpointError(f"{folder / CONFIG} must describe a reasoner: {error}") from error
+    try:
+        reasoner.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} must hold the weights of {CONFIG} beside it: {error}") from error
+    return reasoner.requires_grad_(False).eval()
+
+
+def save_reasoner(reasoner: TRM, path: str | Path, facts: dict[str, Any] | None = None) -> None:
+    """Write a reasoner into a folder, each file atomically.
+
+    Args:
+        reasoner: the module; its weights are written as float32.
+        path: the folder, made if need be.
+        facts: kept in `config.json` beside the architecture (how it was trained, versions, seed).
+    """
+    folder = Path(path)
+    config = {"architecture": "trm", "reasoner": dataclasses.asdict(reasoner.config), **(facts or {})}
+    write_json(folder / CONFIG, config)
+    state = {name: tensor.contiguous() for name, tensor in reasoner.state_dict().items()}
+    write_atomically(folder / WEIGHTS, save_tensors(state))

@@ -1,0 +1,118 @@
+"""The layers of a recursive reasoner. Weights stay float32; they compute in the dtype of their input."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+RMS_EPSILON = 1e-5
+
+
+def truncated_normal(*shape: int, std: float) -> Tensor:
+    """Normal noise cut at two standard deviations, float32."""
+    return nn.init.trunc_normal_(torch.empty(shape), std=std, a=-2 * std, b=2 * std)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Divide by the root mean square over the last axis, without a weight; statistics in float32."""
+    mean_square = x.float().square().mean(-1, keepdim=True)
+    return x * torch.rsqrt(mean_square + RMS_EPSILON).to(x.dtype)
+
+
+def swiglu_width(width: int, expansion: float) -> int:
+    """Inner width of a SwiGLU: two thirds of expansion * width, rounded up to a multiple of 256."""
+    return -(-round(expansion * width * 2 / 3) // 256) * 256
+
+
+class SwiGLU(nn.Module):
+    """y = W_down (silu(W_gate x) * W_up x), without biases, gate and up in one matrix."""
+
+    def __init__(self, width: int, expansion: float) -> None:
+        super().__init__()
+        inner = swiglu_width(width, expansion)
+        self.gate_up = nn.Parameter(truncated_normal(2 * inner, width, std=width**-0.5))
+        self.down = nn.Parameter(truncated_normal(width, inner, std=inner**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., width] to [..., width]."""
+        gate, up = F.linear(x, self.gate_up.to(x.dtype)).chunk(2, dim=-1)
+        return F.linear(F.silu(gate) * up, self.down.to(x.dtype))
+
+    def mix_leading(self, x: Tensor) -> Tensor:
+        """Act on the first axis instead: [width, B, D] to [width, B, D], one matrix product per matrix."""
+        columns = x.flatten(1)
+        gate, up = (self.gate_up.to(x.dtype) @ columns).chunk(2, dim=0)
+        return (self.down.to(x.dtype) @ (F.silu(gate) * up)).view_as(x)
+
+
+class Attention(nn.Module):
+    """Non-causal self-attention with rotary positions, [B, L, D] to [B, L, D]."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, width: int, num_heads: int, seq_len: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Parameter(truncated_normal(3 * width, width, std=width**-0.5))
+        self.out = nn.Parameter(truncated_normal(width, width, std=width**-0.5))
+        half = width // num_heads // 2
+        angles = torch.arange(seq_len)[:, None] * 10_000 ** (-torch.arange(half) / half)
+        angles = torch.cat([angles, angles], dim=-1)
+        self.register_buffer("cosine", angles.cos(), persistent=False)
+        self.register_buffer("sine", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend from every cell to every cell."""
+        batch, length, width = x.shape
+        qkv = F.linear(x, self.qkv.to(x.dtype)).view(batch, length, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key = self._rotate(query), self._rotate(key)
+        if x.device.type == "cpu":
+            # The fused kernel's backward takes 2-3 times as long on a CPU.
+            scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+            mixed = scores.softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return F.linear(mixed.transpose(1, 2).reshape(batch, length, width), self.out.to(x.dtype))
+
+    def _rotate(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=-1)
+        turned = torch.cat([-second, first], dim=-1)
+        return x * self.cosine.to(x.dtype) + turned * self.sine.to(x.dtype)
+
+
+class MixerBlock(nn.Module):
+    """SwiGLU across cells, then across channels, each with a residual and a post-norm; on [L, B, D]."""
+
+    cells_first = True
+
+    def __init__(self, width: int, num_heads: int, seq_len: int, expansion: float) -> None:
+        super().__init__()
+        self.cells = SwiGLU(seq_len, expansion)
+        self.channels = SwiGLU(width, expansion)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [L, B, D] to [L, B, D]."""
+        x = rms_norm(x + self.cells.mix_leading(x))
+        return rms_norm(x + self.channels(x))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention, then SwiGLU across channels, each with a residual and a post-norm; on [B, L, D]."""
+
+    cells_first = False
+
+    def __init__(self, width: int, num_heads: int, seq_len: int, expansion: float) -> None:
+        super().__init__()
+        self.cells = Attention(width, num_heads, seq_len)
+        self.channels = SwiGLU(width, expansion)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, L, D] to [B, L, D]."""
+        x = rms_norm(x + self.cells(x))
+        return rms_norm(x + self.channels(x))
+
+
+BLOCKS: dict[str, type[MixerBlock] | type[AttentionBlock]] = {"mlp": MixerBlock, "attention": AttentionBlock}

@@ -1,0 +1,1 @@
+"""Tasks: puzzle in, answer out, verify, render."""

@@ -1,0 +1,51 @@
+"""Banks of base puzzles: one small `.npz` per task, made by the repository's own generator."""
+
+import io
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latent_rl.config import write_atomically
+from latent_rl.errors import UnknownNameError
+from latent_rl.tasks.base import SPLITS, Split
+from latent_rl.types import Puzzles
+
+FOLDER = Path(__file__).parent / "banks"
+
+
+@lru_cache(maxsize=32)
+def load_bank(name: str, split: Split) -> Puzzles:
+    """Load one split of a shipped bank; blank cells hold token 1.
+
+    Raises:
+        UnknownNameError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    with np.load(FOLDER / f"{name}.npz") as file:
+        labels = file[f"{split}_answers"]
+        given = np.unpackbits(file[f"{split}_given"], axis=1, count=labels.shape[1]).astype(bool)
+    inputs = np.where(given, labels, 1)
+    return Puzzles(torch.from_numpy(inputs).long(), torch.from_numpy(labels).long())
+
+
+def bank_facts(name: str) -> dict[str, Any]:
+    """How a shipped bank was made: generator, seed, counts, sha256 of its content."""
+    with np.load(FOLDER / f"{name}.npz") as file:
+        facts: dict[str, Any] = json.loads(str(file["facts"]))
+    return facts
+
+
+def save_bank(path: Path, splits: dict[Split, Puzzles], facts: dict[str, Any]) -> None:
+    """Write a bank: answers as uint8 tokens, givens as packed bits, facts as JSON."""
+    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
+    for split, puzzles in splits.items():
+        arrays[f"{split}_answers"] = puzzles.labels.numpy().astype(np.uint8)
+        arrays[f"{split}_given"] = np.packbits((puzzles.inputs == puzzles.labels).numpy(), axis=1)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomically(path, buffer.getvalue())

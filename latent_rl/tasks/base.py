@@ -1,0 +1,91 @@
+"""The `Task` protocol and the one way from a task to a training batch."""
+
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.types import Puzzles, Symmetry
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+MASKED = -1e4
+"""Logit of a token that can't be: its probability is exactly 0 in float32, and differences stay finite."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A family of puzzles whose input and answer are token grids of the same length.
+
+    Everything is batched: inputs, answers and labels are int64 [B, L] with values in 0..V-1.
+    """
+
+    name: str
+    vocab_size: int
+    seq_len: int
+    num_symmetry_draws: int
+
+    def puzzles(self, split: Split) -> Puzzles:
+        """The base puzzles of a split; splits never share a base puzzle."""
+
+    def symmetry(self, draws: Tensor) -> Symmetry:
+        """Random symmetries as a pure function of uniform numbers.
+
+        Args:
+            draws: float64 [B, num_symmetry_draws] in [0, 1).
+        """
+
+    def is_given(self, inputs: Tensor) -> Tensor:
+        """Bool [B, L]: the cells that the puzzle fixes."""
+
+    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Copy the given cells into logits [B, L, V] and mask the tokens that can't be an answer."""
+
+    def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Bool [B]: the answer solves the puzzle. Needs no label."""
+
+    def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Float32 [B] in [0, 1]: the share of the task's constraints that hold; 1 exactly if solved."""
+
+    def parse(self, text: str) -> Tensor:
+        """Read one puzzle, int64 [L], from a line of text; raise `PuzzleError` if it is none."""
+
+    def format(self, tokens: Tensor) -> str:
+        """The inverse of `parse`: one line for tokens int64 [L]."""
+
+    def render(self, tokens: Tensor) -> str:
+        """Draw tokens int64 [L] as a board of several lines."""
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        """The only answer of one puzzle, int64 [L]; raise `PuzzleError` if there is none or more than one."""
+
+
+def draw_symmetry(task: Task, batch_size: int, generator: torch.Generator) -> Symmetry:
+    """One random symmetry per row, drawn from `generator`."""
+    draws = torch.rand(batch_size, task.num_symmetry_draws, generator=generator, dtype=torch.float64)
+    return task.symmetry(draws)
+
+
+def sample(task: Task, split: Split, batch_size: int, generator: torch.Generator) -> Puzzles:
+    """Draw base puzzles with replacement and show each in a random symmetric view."""
+    base = task.puzzles(split)
+    rows = base.select(torch.randint(len(base), (batch_size,), generator=generator))
+    view = draw_symmetry(task, batch_size, generator)
+    return Puzzles(view.apply(rows.inputs), view.apply(rows.labels))
+
+
+def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
+    """The first `num_puzzles` base puzzles of a split, as they are: the same for everyone who evaluates.
+
+    Raises:
+        InvalidValueError: the split has fewer, or `num_puzzles` is below 1.
+    """
+    base = task.puzzles(split)
+    if not 1 <= num_puzzles <= len(base):
+        raise InvalidValueError(
+            f"the number of puzzles must be in 1..{len(base)} (the {split} split of {task.name});"
+            f" got {num_puzzles}."
+        )
+    return base.map(lambda tensor: tensor[:num_puzzles])

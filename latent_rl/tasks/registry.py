@@ -1,0 +1,35 @@
+"""The tasks by name."""
+
+
+from latent_rl.errors import UnknownNameError
+from latent_rl.tasks.base import Task
+from latent_rl.tasks.sudoku import Sudoku
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Sudoku("sudoku4x4", 2, 2, (6, 12)),
+        Sudoku("sudoku6x6", 2, 3, (14, 24)),
+        Sudoku("sudoku9x9", 3, 3, (30, 40)),
+        Sudoku("sudoku9x9-hard", 3, 3, (46, 56)),
+        Sudoku("sudoku9x9-minimal", 3, 3, (0, 81)),
+    )
+}
+
+
+def task_names() -> tuple[str, ...]:
+    """The names that `make_task` knows."""
+    return tuple(TASKS)
+
+
+def make_task(task: "str | Task") -> Task:
+    """The task of that name; a task is returned as it is.
+
+    Raises:
+        UnknownNameError: no task has that name.
+    """
+    if not isinstance(task, str):
+        return task
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+    return TASKS[task]

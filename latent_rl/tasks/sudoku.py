@@ -1,0 +1,168 @@
+"""Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
+
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import PuzzleError
+from latent_rl.tasks.bank import load_bank
+from latent_rl.tasks.base import MASKED, Split
+from latent_rl.types import Puzzles, Symmetry
+
+BLANK = 1
+"""Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
+_BLANK_CHARACTERS = ".0_*-"
+
+
+@lru_cache
+def box_index(box_rows: int, box_columns: int) -> np.ndarray:
+    """Int64 [N*N]: the box of every cell, with N = box_rows * box_columns."""
+    n = box_rows * box_columns
+    row, column = np.divmod(np.arange(n * n), n)
+    return row // box_rows * (n // box_columns) + column // box_columns
+
+
+class Sudoku:
+    """Fill the blanks so that every row, column and box holds every digit once.
+
+    Args:
+        name: the registered name; its bank of base puzzles has the same name.
+        box_rows: rows of a box; a board has N = box_rows * box_columns rows.
+        box_columns: columns of a box.
+        empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
+    """
+
+    def __init__(self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int]) -> None:
+        self.name = name
+        self.box_rows, self.box_columns, self.empties = box_rows, box_columns, empties
+        self.size = box_rows * box_columns
+        self.seq_len = self.size**2
+        self.vocab_size = self.size + 2
+        bands, stacks = self.size // box_rows, self.size // box_columns
+        self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
+
+    @cached_property
+    def units(self) -> Tensor:
+        """Int64 [3N, N]: the cells of every row, column and box."""
+        cells = np.arange(self.seq_len).reshape(self.size, self.size)
+        boxes = np.argsort(box_index(self.box_rows, self.box_columns), kind="stable").reshape(self.size, -1)
+        return torch.from_numpy(np.concatenate([cells, cells.T, boxes]))
+
+    def puzzles(self, split: Split) -> Puzzles:
+        """The shipped base puzzles of a split."""
+        return load_bank(self.name, split)
+
+    def symmetry(self, draws: Tensor) -> Symmetry:
+        """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
+        n = self.size
+        bands, stacks = n // self.box_rows, n // self.box_columns
+        digits, band, row, stack, column, flip = draws.split([n, bands, n, stacks, n, 1], dim=1)
+        rows = _grouped_permutation(band, row)
+        columns = _grouped_permutation(stack, column)
+        cells = rows[:, :, None] * n + columns[:, None, :]
+        if self.box_rows == self.box_columns:
+            cells = torch.where(flip[:, :, None] < 0.5, cells, cells.transpose(1, 2))
+        special = torch.tensor([0, BLANK]).expand(len(draws), -1)
+        return Symmetry(cells.reshape(-1, n * n), torch.cat([special, digits.argsort(1) + 2], dim=1))
+
+    def is_given(self, inputs: Tensor) -> Tensor:
+        """Bool [B, L]: the cells with a digit."""
+        return inputs > BLANK
+
+    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Givens become certain; pad and blank become impossible."""
+        impossible = torch.zeros(self.vocab_size, dtype=torch.bool)
+        impossible[: BLANK + 1] = True
+        other = inputs[:, :, None] != torch.arange(self.vocab_size)
+        return logits.masked_fill(impossible | (self.is_given(inputs)[:, :, None] & other), MASKED)
+
+    def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Bool [B]: every unit holds every digit once and the givens are kept."""
+        # N powers of two sum to 2^N - 1 only if they are all different.
+        bits = torch.where(answers > BLANK, 1 << (answers - BLANK - 1).clamp(min=0), 0)
+        complete = (bits[:, self.units].sum(-1) == 2**self.size - 1).all(1)
+        return complete & ((answers == inputs) | ~self.is_given(inputs)).all(1)
+
+    def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Float32 [B]: the share of (unit, digit) pairs present and of givens kept."""
+        cells = answers[:, self.units]
+        found = [(cells == digit + BLANK).any(-1) for digit in range(1, self.size + 1)]
+        kept = (answers == inputs) | ~self.is_given(inputs)
+        held = torch.cat([torch.stack(found, -1).flatten(1), kept], dim=1)
+        return held.float().mean(1)
+
+    def parse(self, text: str) -> Tensor:
+        """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-`` for a blank.
+
+        Raises:
+            PuzzleError: wrong length, a symbol that is no digit of this size, or givens that clash.
+        """
+        line = text.strip()
+        if len(line) != self.seq_len:
+            raise PuzzleError(f"a {self.name} puzzle must have {self.seq_len} symbols; got {len(line)}.")
+        tokens = []
+        for position, symbol in enumerate(line):
+            digit = 0 if symbol in _BLANK_CHARACTERS else int(symbol) if symbol in "123456789" else -1
+            if not 0 <= digit <= self.size:
+                raise PuzzleError(
+                    f"a {self.name} puzzle must have digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a"
+                    f" blank; got {symbol!r} at position {position + 1}."
+                )
+            tokens.append(digit + BLANK)
+        puzzle = torch.tensor(tokens)
+        self._refuse_clash(puzzle)
+        return puzzle
+
+    def _refuse_clash(self, puzzle: Tensor) -> None:
+        for number, cells in enumerate(self.units):
+            digits = puzzle[cells][puzzle[cells] > BLANK] - BLANK
+            values, counts = digits.unique(return_counts=True)
+            if (counts > 1).any():
+                kind = ("row", "column", "box")[number // self.size]
+                raise PuzzleError(
+                    f"the givens contradict each other: {int(values[counts > 1][0])} stands more than once in"
+                    f" {kind} {number % self.size + 1}."
+                )
+
+    def format(self, tokens: Tensor) -> str:
+        """One line: digits, and ``.`` for a blank."""
+        return "".join("." if token <= BLANK else str(token - BLANK) for token in tokens.tolist())
+
+    def render(self, tokens: Tensor) -> str:
+        """Draw a board with its boxes."""
+        line = self.format(tokens)
+        rule = "+".join("-" * (2 * self.box_columns + 1) for _ in range(self.size // self.box_columns))
+        drawn = []
+        for row in range(self.size):
+            if row and row % self.box_rows == 0:
+                drawn.append(rule)
+            cells = line[row * self.size : (row + 1) * self.size]
+            groups = [" ".join(cells[c : c + self.box_columns]) for c in range(0, self.size, self.box_columns)]
+            drawn.append(" " + " | ".join(groups))
+        return "\n".join(drawn)
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        """The only answer, int64 [L], by exact search.
+
+        Raises:
+            PuzzleError: the puzzle has no solution or several.
+        """
+        from latent_rl.tasks.sudoku_solver import count_solutions
+
+        answer = np.zeros(self.seq_len, dtype=np.int64)
+        grid = (inputs.numpy() - BLANK).astype(np.int64)
+        count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer)
+        if count != 1:
+            found = "several solutions" if count > 1 else "no solution"
+            raise PuzzleError(f"a {self.name} puzzle must have exactly one solution; this one has {found}.")
+        return torch.from_numpy(answer) + BLANK
+
+
+def _grouped_permutation(groups: Tensor, members: Tensor) -> Tensor:
+    """Permute groups and the members in each: int64 [B, N] from uniform draws [B, G] and [B, N]."""
+    size = members.shape[1] // groups.shape[1]
+    inner = members.reshape(len(groups), groups.shape[1], size).argsort(2)
+    order = groups.argsort(1)
+    return (order[:, :, None] * size + inner).flatten(1)

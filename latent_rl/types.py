@@ -1,0 +1,129 @@
+"""Frozen values that pass between the parts. Shapes: B batch, L cells, V vocabulary, D width, S steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batched:
+    """A bundle of tensors that share their first axis, the batch."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply `function` to every tensor, those of nested bundles included."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(
+            self,
+            **{
+                name: value.map(function) if isinstance(value, Batched) else function(value)
+                for name, value in values.items()
+                if isinstance(value, Batched | Tensor)
+            },
+        )
+
+    def select(self, rows: Tensor) -> Self:
+        """The given rows (int64 indices, or a bool mask) as a bundle of its own."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def put(self, rows: Tensor, other: Self) -> Self:
+        """A copy in which the given rows (int64 indices or a bool mask) come from `other`."""
+
+        def merged(mine: Tensor, theirs: Tensor) -> Tensor:
+            out = mine.clone()
+            out[rows] = theirs.to(mine.dtype)
+            return out
+
+        changes = {}
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            if isinstance(mine, Batched):
+                changes[f.name] = mine.put(rows, theirs)
+            elif isinstance(mine, Tensor):
+                changes[f.name] = merged(mine, theirs)
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Puzzles(Batched):
+    """Puzzles with their answers.
+
+    Attributes:
+        inputs: int64 [B, L], tokens of the puzzle.
+        labels: int64 [B, L], tokens of the answer y*.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+
+@dataclass(frozen=True)
+class Symmetry(Batched):
+    """An invertible map of a task onto itself, one for each row of a batch: view[i] = tokens[x[cells[i]]].
+
+    Attributes:
+        cells: int64 [B, L], for each cell of the view the cell of the original it shows.
+        tokens: int64 [B, V], the new name of every token.
+    """
+
+    cells: Tensor
+    tokens: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Tokens int64 [B, L] as they look in the view."""
+        return self.tokens.gather(1, x.gather(1, self.cells))
+
+    def invert(self, view: Tensor) -> Tensor:
+        """Tokens int64 [B, L] of the view as they look in the original: the inverse of `apply`."""
+        return self.tokens.argsort(1).gather(1, view).gather(1, self.cells.argsort(1))
+
+    def invert_logits(self, logits: Tensor) -> Tensor:
+        """Logits [B, L, V] over the view's cells and tokens as logits over the original's."""
+        back = self.cells.argsort(1)[:, :, None].expand_as(logits)
+        return logits.gather(1, back).gather(2, self.tokens[:, None, :].expand_as(logits))
+
+    @staticmethod
+    def identity(batch_size: int, seq_len: int, vocab_size: int) -> Symmetry:
+        """The map that changes nothing."""
+        return Symmetry(
+            torch.arange(seq_len).expand(batch_size, -1), torch.arange(vocab_size).expand(batch_size, -1)
+        )
+
+
+@dataclass(frozen=True)
+class Carry(Batched):
+    """What a reasoner hands from one supervision step to the next.
+
+    Attributes:
+        answer: [B, L, D], the current answer, embedded (the paper's y, z_H); compute dtype.
+        latent: [B, L, D], the scratchpad (z, z_L), never decoded; compute dtype.
+        prediction: int64 [B, L], the previous step's argmax answer (the inputs before any step).
+    """
+
+    answer: Tensor
+    latent: Tensor
+    prediction: Tensor
+
+
+@dataclass(frozen=True)
+class ReasonerOutput(Batched):
+    """What one supervision step says.
+
+    Attributes:
+        reference_logits: float32 [B, L, V], readout of the answer before the step (l_u).
+        conditional_logits: float32 [B, L, V], readout of the answer after the step (l_c).
+        halt_logit: float32 [B], the halting head's log-odds that the answer is right; 0 without such a head.
+        passes: forward passes that each row of the step cost, T * (n + 1).
+    """
+
+    reference_logits: Tensor
+    conditional_logits: Tensor
+    halt_logit: Tensor
+    passes: int
