@@ -1,0 +1,161 @@
+"""Stable-baselines3 agents over the batched environment: defaults as data, logging, evaluation glue.
+
+To add an agent of SB3 or sb3-contrib, add an entry to `AGENTS`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from latent_rl.agents.baselines import action_index
+from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.envs.core import Core, State
+from latent_rl.errors import UnknownNameError
+
+REFINE_BIAS = 3.0
+"""Initial log-odds of refine against every other action: an agent that halts at random never sees a solution."""
+
+
+def linear_decay(peak: float) -> Callable[[float], float]:
+    """A learning rate that falls linearly to 0 over the run."""
+    return lambda remaining: peak * remaining
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """How one kind of agent is made.
+
+    Attributes:
+        algorithm: SB3's class.
+        num_envs: environments in the batch.
+        total_timesteps: environment steps of training by default.
+        arguments: of the algorithm.
+        bias_refine: makes a new agent prefer to refine.
+    """
+
+    algorithm: type[BaseAlgorithm]
+    num_envs: int
+    total_timesteps: int
+    bias_refine: Callable[[Any, int], None]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _bias_ppo(model: PPO, refine: int) -> None:
+    with torch.no_grad():
+        model.policy.action_net.bias[refine] += REFINE_BIAS
+
+
+def _bias_dqn(model: DQN, refine: int) -> None:
+    # Values are in units of reward: a small head start is enough.
+    with torch.no_grad():
+        for net in (model.q_net, model.q_net_target):
+            net.q_net[-1].bias[refine] += 0.5
+
+
+AGENTS: dict[str, AgentSpec] = {
+    "ppo": AgentSpec(
+        PPO,
+        num_envs=128,
+        total_timesteps=65_536,
+        bias_refine=_bias_ppo,
+        arguments={
+            "n_steps": 32,
+            "batch_size": 512,
+            "n_epochs": 8,
+            "learning_rate": linear_decay(2e-3),
+            "gamma": 1.0,
+            "gae_lambda": 0.95,
+            "ent_coef": 0.003,
+            "policy_kwargs": {"net_arch": [64, 64]},
+        },
+    ),
+    "dqn": AgentSpec(
+        DQN,
+        num_envs=64,
+        total_timesteps=65_536,
+        bias_refine=_bias_dqn,
+        arguments={
+            "learning_rate": linear_decay(1e-3),
+            "buffer_size": 65_536,
+            "learning_starts": 2_048,
+            "batch_size": 256,
+            "train_freq": 1,
+            "gradient_steps": 4,
+            "target_update_interval": 4_096,
+            "exploration_fraction": 0.3,
+            "exploration_initial_eps": 0.15,
+            "exploration_final_eps": 0.02,
+            "gamma": 1.0,
+            "policy_kwargs": {"net_arch": [64, 64]},
+        },
+    ),
+}
+
+
+def agent_spec(name: str) -> AgentSpec:
+    """The agent of that name.
+
+    Raises:
+        UnknownNameError: no agent has that name.
+    """
+    if name not in AGENTS:
+        raise UnknownNameError("agent", name, AGENTS)
+    return AGENTS[name]
+
+
+class EpisodeStatistics(BaseCallback):
+    """Log what SB3 does not know: solved rate, passes and restarts of the last episodes."""
+
+    def __init__(self, window: int = 500) -> None:
+        super().__init__()
+        self.recent: dict[str, deque[float]] = {
+            name: deque(maxlen=window) for name in ("solved", "passes", "restarts")
+        }
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if info:
+                for name, values in self.recent.items():
+                    values.append(float(info[name]))
+        if self.recent["solved"]:
+            for tag, name in (("solved_rate", "solved"), ("mean_passes", "passes"), ("mean_restarts", "restarts")):
+                self.logger.record(f"rollout/{tag}", float(np.mean(self.recent[name])))
+        return True
+
+
+def make_agent(name: str, core: Core, *, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
+    """A new agent over a batch of environments.
+
+    Args:
+        name: "ppo" or "dqn".
+        core: the environment's dynamics.
+        seed: of the agent and the environments.
+        tensorboard: folder of its TensorBoard run.
+    """
+    spec = agent_spec(name)
+    env = LatentVecEnv(core, spec.num_envs)
+    log = None if tensorboard is None else str(tensorboard)
+    model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", tensorboard_log=log, **spec.arguments)
+    spec.bias_refine(model, action_index(core.mode, "refine"))
+    return model
+
+
+@dataclass(frozen=True)
+class LearnedPolicy:
+    """A trained SB3 agent as a step policy."""
+
+    name: str
+    model: BaseAlgorithm
+
+    def act(self, observation: np.ndarray, state: State) -> np.ndarray:
+        """The agent's deterministic actions."""
+        actions, _ = self.model.predict(observation, deterministic=True)
+        return actions

@@ -1,0 +1,40 @@
+"""Latent recursion as environments; importing this registers them with Gymnasium.
+
+``gym.make("latent_rl.envs:LatentReasoning-v0")`` imports it first.
+"""
+
+if __name__ != "latent_rl.envs":
+    raise ImportError(f"import this package as latent_rl.envs, not as {__name__}: no module may load twice.")
+
+from typing import Any
+
+import gymnasium as gym
+
+from latent_rl.envs.actions import ACTIONS, Action
+from latent_rl.envs.core import Core
+from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.single import LatentReasoningEnv
+from latent_rl.envs.vector import LatentReasoningVectorEnv
+
+__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 64},
+    "LatentReasoning/Sudoku4x4-v0": {"task": "sudoku4x4", "horizon": 16},
+    "LatentReasoning/Sudoku6x6-v0": {"task": "sudoku6x6", "horizon": 16},
+    "LatentReasoning/Sudoku9x9-v0": {"task": "sudoku9x9", "horizon": 16},
+    "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 64},
+}
+"""The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too."""
+
+HORIZONS: dict[str, int] = {arguments["task"]: arguments["horizon"] for arguments in VARIANTS.values()}
+"""Supervision steps that the episodes of a task take at most, unless told otherwise."""
+
+for _name, _arguments in VARIANTS.items():
+    if _name not in gym.registry:
+        gym.register(
+            _name,
+            entry_point="latent_rl.envs.single:LatentReasoningEnv",
+            vector_entry_point="latent_rl.envs.vector:LatentReasoningVectorEnv",
+            kwargs=_arguments,
+        )

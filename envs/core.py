@@ -1,0 +1,292 @@
+"""The decision process: the only dynamics, batched on tensors. One step is one supervision step of the reasoner."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.envs.actions import Action, Decision, make_action_mode
+from latent_rl.envs.observations import (
+    FEATURES,
+    OBSERVATION_BOUND,
+    OBSERVATIONS,
+    StepView,
+    cell_confidence,
+    pooled_states,
+    step_features,
+)
+from latent_rl.envs.randomness import derive, uniform
+from latent_rl.envs.rewards import POTENTIALS
+from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.evaluation import check_fits
+from latent_rl.improvement import guided_carry, guided_logits
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.tasks.base import Split, Task
+from latent_rl.tasks.registry import make_task
+from latent_rl.types import Batched, Carry, Puzzles, Symmetry
+
+_PUZZLE_STREAM, _RESTART_STREAM = 0, 1
+
+SUBMIT: dict[str, Callable[[Task, Puzzles, Tensor, Tensor, Tensor], Tensor]] = {
+    "last": lambda task, puzzles, answers, confidence, step: step.float(),
+    "best_confidence": lambda task, puzzles, answers, confidence, step: confidence,
+    "verified": lambda task, puzzles, answers, confidence, step: (
+        confidence + task.verify(puzzles.inputs, answers).float()
+    ),
+}
+"""Score of a snapshot: the answer with the highest one is submitted. float32 [B] from (task, puzzles, answers
+[B, L], least confidence [B], step [B])."""
+
+
+@dataclass(frozen=True)
+class State(Batched):
+    """The state of a batch of episodes.
+
+    Attributes:
+        keys: int64 [B], the episodes' randomness.
+        puzzles: the puzzles in their own view.
+        view: the symmetry in which the reasoner sees them now.
+        inputs: int64 [B, L], the puzzles' inputs in that view.
+        carry: the reasoner's state.
+        prediction: int64 [B, L], the last answer, in the puzzles' own view.
+        submission: int64 [B, L], the best snapshot so far: what a halt would submit.
+        score: float32 [B], the submission's score.
+        confidence: float32 [B], the submission's least confidence.
+        potential: float32 [B], Phi of the submission.
+        step: int64 [B], supervision steps done.
+        age: int64 [B], steps since the last restart.
+        restarts: int64 [B].
+        passes: int64 [B], forward passes spent.
+        features: float32 [B, F], the features of the last step.
+    """
+
+    keys: Tensor
+    puzzles: Puzzles
+    view: Symmetry
+    inputs: Tensor
+    carry: Carry
+    prediction: Tensor
+    submission: Tensor
+    score: Tensor
+    confidence: Tensor
+    potential: Tensor
+    step: Tensor
+    age: Tensor
+    restarts: Tensor
+    passes: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What a step led to.
+
+    Attributes:
+        state: after the step; halted rows keep theirs.
+        reward: float32 [B], gamma Phi(after) - Phi(before) - cost_per_pass * passes, and the bonus at the end.
+        terminated: bool [B], halted or at the horizon.
+        solved: bool [B], terminated with a submission that passes the verifier.
+    """
+
+    state: State
+    reward: Tensor
+    terminated: Tensor
+    solved: Tensor
+
+
+class Core:
+    """Latent recursion as a Markov decision process.
+
+    Args:
+        task: a task or its name.
+        reasoner: a reasoner, a shipped one's name or a folder; None takes the shipped one of the task's name.
+        actions: a mode ("halt", "refine", "joint", "continuous") or a table of actions.
+        reward: the potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse".
+        observation: "features", "latent" or "verifier".
+        submit: which snapshot is submitted: "best_confidence", "last" or "verified".
+        horizon: supervision steps after which the episode ends.
+        cost_per_pass: price of one forward pass.
+        solve_bonus: paid at the end if the submission is right.
+        gamma: weights Phi(after); shaping leaves the optimal policy alone if it is the agent's own discount.
+        split: which base puzzles episodes draw from; "train" shows each in a random view.
+        puzzles: draw from these instead.
+
+    Raises:
+        UnknownNameError: a name is unknown.
+        InvalidValueError: a number is out of range or the reasoner does not fit the task.
+    """
+
+    def __init__(
+        self,
+        task: str | Task = "sudoku9x9-hard",
+        reasoner: str | Reasoner | None = None,
+        *,
+        actions: str | Sequence[str | Action] = "refine",
+        reward: str = "token_accuracy",
+        observation: str = "features",
+        submit: str = "best_confidence",
+        horizon: int = 64,
+        cost_per_pass: float = 0.001,
+        solve_bonus: float = 1.0,
+        gamma: float = 1.0,
+        split: Split = "train",
+        puzzles: Puzzles | None = None,
+    ) -> None:
+        self.task = make_task(task)
+        if reasoner is None:
+            reasoner = self.task.name
+        self.reasoner: Reasoner = load_reasoner(reasoner) if isinstance(reasoner, str) else reasoner
+        check_fits(self.reasoner, self.task)
+        self.mode = make_action_mode(actions)
+        for kind, name, known in (
+            ("reward", reward, POTENTIALS), ("observation", observation, OBSERVATIONS), ("submit", submit, SUBMIT)
+        ):  # fmt: skip
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        if horizon < 1:
+            raise InvalidValueError(f"horizon must be at least 1 supervision step; got {horizon}.")
+        if cost_per_pass < 0:
+            raise InvalidValueError(f"cost_per_pass must not be negative; got {cost_per_pass}.")
+        if not 0 < gamma <= 1:
+            raise InvalidValueError(f"gamma must be in (0, 1]; got {gamma}.")
+        self.potential, self.observation, self.score = POTENTIALS[reward], observation, SUBMIT[submit]
+        self.horizon, self.cost_per_pass = horizon, cost_per_pass
+        self.solve_bonus, self.gamma = solve_bonus, gamma
+        self._augment = split == "train" and puzzles is None
+        self._base = self.task.puzzles(split) if puzzles is None else puzzles
+        example = self._base.map(lambda tensor: tensor[:1])
+        self.observation_size = self.observe(self.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
+
+    def draw(self, keys: Tensor) -> Puzzles:
+        """One puzzle for each key, int64 [B]."""
+        draws = uniform(derive(keys, _PUZZLE_STREAM), 1 + self.task.num_symmetry_draws)
+        rows = self._base.select((draws[:, 0] * len(self._base)).long())
+        return rows.map(self.task.symmetry(draws[:, 1:]).apply) if self._augment else rows
+
+    @torch.no_grad()
+    def begin(self, puzzles: Puzzles, keys: Tensor) -> State:
+        """Start one episode for each puzzle, in the puzzle's own view."""
+        batch = len(puzzles)
+        zeros, none = torch.zeros(batch), torch.zeros(batch, dtype=torch.int64)
+        inputs = puzzles.inputs
+        features = torch.zeros(batch, len(FEATURES))
+        features[:, FEATURES.index("given_share")] = self.task.is_given(inputs).float().mean(1)
+        return State(
+            keys=keys,
+            puzzles=puzzles,
+            view=Symmetry.identity(batch, self.task.seq_len, self.task.vocab_size),
+            inputs=inputs,
+            carry=self.reasoner.initial_carry(batch),
+            prediction=inputs,
+            submission=inputs,
+            score=zeros,
+            confidence=zeros,
+            potential=self.potential(self.task, puzzles, inputs, None),
+            step=none,
+            age=none,
+            restarts=none,
+            passes=none,
+            features=features,
+        )
+
+    @torch.no_grad()
+    def step(self, state: State, decision: Decision) -> Transition:
+        """Obey one decision for each row."""
+        after = state
+        active = ~decision.halt
+        for depth in decision.depth[active].unique().tolist():
+            chosen = active & (decision.depth == depth)
+            if bool(chosen.all()):
+                after = self._refine(state, decision, depth)
+            else:
+                rows = chosen.nonzero().squeeze(1)
+                after = after.put(rows, self._refine(state.select(rows), decision.select(rows), depth))
+        terminated = decision.halt | (after.step >= self.horizon)
+        solved = terminated & self.task.verify(after.puzzles.inputs, after.submission)
+        reward = self.gamma * after.potential - state.potential
+        reward = reward - self.cost_per_pass * (after.passes - state.passes) + self.solve_bonus * solved
+        return Transition(after, reward, terminated, solved)
+
+    def observe(self, state: State) -> Tensor:
+        """The observation of every row, float32 [B, observation_size] within +-`OBSERVATION_BOUND`."""
+        parts = [state.features]
+        if self.observation == "latent":
+            parts.append(pooled_states(state.carry))
+        elif self.observation == "verifier":
+            parts.append(self.task.satisfied_share(state.puzzles.inputs, state.prediction)[:, None])
+        return torch.cat(parts, dim=1).clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+
+    def mask(self, state: State) -> np.ndarray:
+        """Bool [B, A]: the actions that make sense now."""
+        return self.mode.mask(state.step).numpy()
+
+    def _refine(self, state: State, decision: Decision, depth: int) -> State:
+        """Run one supervision step on every row, after a restart where decided."""
+        state = self._restart(state, decision.restart)
+        updates = depth * self.reasoner.num_latent_updates
+        carry, output = self.reasoner.step(state.inputs, state.carry, state.age, num_latent_updates=updates)
+        logits = output.conditional_logits
+        if bool((decision.guidance_scale != 1).any()):
+            scale = decision.guidance_scale
+            carry = guided_carry(state.carry, carry, scale)
+            logits = guided_logits(output.reference_logits, logits, scale[:, None, None])
+            carry = replace(carry, prediction=logits.argmax(-1))
+            output = replace(output, conditional_logits=logits)
+        given = self.task.is_given(state.inputs)
+        log_probs = self.task.constrain(state.inputs, logits).log_softmax(-1)
+        confidence = cell_confidence(log_probs, given)
+        least = confidence.amin(1)
+        answers = state.view.invert(log_probs.argmax(-1))
+        label_log_probs = log_probs.gather(-1, state.view.apply(state.puzzles.labels)[:, :, None]).squeeze(-1)
+        step = state.step + 1
+        score = self.score(self.task, state.puzzles, answers, least, step)
+        better = (score >= state.score) | (state.step == 0)
+        after = replace(
+            state,
+            carry=carry,
+            prediction=answers,
+            submission=torch.where(better[:, None], answers, state.submission),
+            score=torch.where(better, score, state.score),
+            confidence=torch.where(better, least, state.confidence),
+            potential=torch.where(
+                better, self.potential(self.task, state.puzzles, answers, label_log_probs), state.potential
+            ),
+            step=step,
+            age=state.age + 1,
+            passes=state.passes + output.passes,
+        )
+        shown = step_features(StepView(given, log_probs, output, state.carry, carry), confidence)
+        shown |= {
+            "step": after.step / self.horizon,
+            "age": (after.age / 32).clamp(max=4),
+            "restarts": (after.restarts / 8).clamp(max=4),
+            "changed_share": (answers != state.prediction).float().mean(1),
+            "best_confidence": after.confidence,
+            "agreement": (answers == after.submission).float().mean(1),
+        }
+        return replace(after, features=torch.stack([shown[name].float() for name in FEATURES], dim=1))
+
+    def _restart(self, state: State, restart: Tensor) -> State:
+        """Give the marked rows a fresh carry in a new random view."""
+        if not bool(restart.any()):
+            return state
+        rows = restart.nonzero().squeeze(1)
+        chosen = state.select(rows)
+        # Counted by the step, not by the restart: the same key never draws the same view twice.
+        keys = derive(derive(chosen.keys, _RESTART_STREAM), chosen.step)
+        view = self.task.symmetry(uniform(keys, self.task.num_symmetry_draws))
+        fresh = replace(
+            chosen,
+            view=view,
+            inputs=view.apply(chosen.puzzles.inputs),
+            carry=self.reasoner.initial_carry(len(rows)),
+            age=torch.zeros_like(chosen.age),
+            restarts=chosen.restarts + 1,
+        )
+        return state.put(rows, fresh)

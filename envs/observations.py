@@ -1,0 +1,110 @@
+"""Observations: what an agent sees of a step. Nothing here may depend on the label.
+
+To add a feature, append its name to `FEATURES` and its value, in the same place, to `step_features`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latent_rl.improvement import kl_divergence
+from latent_rl.types import Carry, ReasonerOutput
+
+FEATURES = (
+    "step",  # supervision steps done / horizon
+    "age",  # steps since the last restart / 32, at most 4
+    "restarts",  # restarts so far / 8, at most 4
+    "given_share",  # share of given cells
+    "mean_confidence",  # mean top probability of the blank cells
+    "least_confidence",  # the least top probability
+    "doubt",  # -log10(1 - least_confidence) / 4: tells .9 from .99 from .999
+    "low_confidence",  # 10%-quantile of the top probabilities
+    "mean_entropy",  # of the blank cells' distributions, in units of log V
+    "max_entropy",
+    "sure_share",  # share of blank cells with a top probability above .99
+    "changed_share",  # share of cells whose answer changed in the last step
+    "best_confidence",  # least confidence of the best snapshot so far
+    "agreement",  # share of cells on which answer and best snapshot agree
+    "log_kl",  # log10 of the mean KL(pi_c || pi_u) of the last step, scaled
+    "answer_drift",  # relative norm of the last change of the answer state
+    "latent_drift",  # relative norm of the last change of the latent state
+    "halt_probability",  # the reasoner's halting head
+)
+SURE = 0.99
+OBSERVATION_BOUND = 10.0
+"""Observations are clipped here; the features stay far below it."""
+
+
+@dataclass(frozen=True)
+class StepView:
+    """What one supervision step shows of itself, label-free; every row is one episode.
+
+    Attributes:
+        given: bool [B, L], the cells that the puzzle fixes.
+        log_probs: float32 [B, L, V], of the constrained answer.
+        output: of the step, in the same view.
+        before: the carry before the step.
+        after: the carry after it.
+    """
+
+    given: Tensor
+    log_probs: Tensor
+    output: ReasonerOutput
+    before: Carry
+    after: Carry
+
+
+def cell_confidence(log_probs: Tensor, given: Tensor) -> Tensor:
+    """Top probability of every cell, 1 where given: float32 [B, L]."""
+    return log_probs.amax(-1).exp().masked_fill(given, 1.0)
+
+
+def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
+    """The features that need the step's tensors, by name, each float32 [B]; the rest is the core's bookkeeping.
+
+    Args:
+        view: the step.
+        confidence: float32 [B, L], from `cell_confidence`.
+    """
+    blank = ~view.given
+    count = blank.sum(1).clamp(min=1)
+    least = confidence.amin(1)
+    ranked = confidence.sort(1).values
+    low = ranked.gather(1, (count // 10)[:, None]).squeeze(1)
+    entropy = -(view.log_probs.exp() * view.log_probs).sum(-1) / math.log(view.log_probs.shape[-1])
+    entropy = entropy.masked_fill(view.given, 0.0)
+    kl = kl_divergence(view.output.conditional_logits, view.output.reference_logits).mean(1)
+    return {
+        "given_share": view.given.float().mean(1),
+        "mean_confidence": (confidence * blank).sum(1) / count,
+        "least_confidence": least,
+        "doubt": -(1 - least).clamp(min=1e-6).log10() / 4,
+        "low_confidence": low,
+        "mean_entropy": entropy.sum(1) / count,
+        "max_entropy": entropy.amax(1),
+        "sure_share": ((confidence > SURE) & blank).sum(1) / count,
+        "log_kl": (kl.clamp(min=1e-6).log10() + 3) / 3,
+        "answer_drift": _relative_change(view.before.answer, view.after.answer),
+        "latent_drift": _relative_change(view.before.latent, view.after.latent),
+        "halt_probability": view.output.halt_logit.sigmoid(),
+    }
+
+
+def _relative_change(before: Tensor, after: Tensor) -> Tensor:
+    change = torch.linalg.vector_norm((after - before).flatten(1), dim=1, dtype=torch.float32)
+    return change / torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32).clamp(min=1e-6)
+
+
+def pooled_states(carry: Carry) -> Tensor:
+    """Mean- and max-pooled answer and latent vectors: float32 [B, 4D]."""
+    answer, latent = carry.answer.float(), carry.latent.float()
+    return torch.cat([answer.mean(1), answer.amax(1), latent.mean(1), latent.amax(1)], dim=1)
+
+
+OBSERVATIONS = {
+    "features": "the named features of FEATURES",
+    "latent": "the features, and mean- and max-pooled answer and latent vectors",
+    "verifier": "the features, and the share of the task's constraints that the answer satisfies",
+}

@@ -1,0 +1,35 @@
+"""Random numbers as a pure function of keys, so that row i of a batch draws what a single environment would."""
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_STEP, _FIRST, _SECOND = (
+    _signed(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(x: Tensor) -> Tensor:
+    """Scramble int64 values; the finalizer of splitmix64 (Steele, Lea, Flood 2014)."""
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def derive(keys: Tensor, value: Tensor | int) -> Tensor:
+    """New keys, int64 [B], from keys [B] and a value (a number or [B]): a branch of the same stream."""
+    return mix(mix(keys + _STEP) ^ torch.as_tensor(value, dtype=torch.int64))
+
+
+def uniform(keys: Tensor, count: int) -> Tensor:
+    """`count` numbers in [0, 1) for each key: float64 [B, count]."""
+    counters = keys[:, None] + _STEP * torch.arange(1, count + 1)
+    return _shifted(mix(counters), 11).double() * 2.0**-53

@@ -1,0 +1,97 @@
+"""The single environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from latent_rl.envs.core import Core
+from latent_rl.envs.episodes import Episodes
+from latent_rl.envs.observations import OBSERVATION_BOUND
+from latent_rl.errors import InvalidValueError, UnknownNameError
+
+
+def observation_space(core: Core) -> gym.spaces.Box:
+    """A float32 Box; most features lie in [0, 1]."""
+    return gym.spaces.Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, (core.observation_size,), np.float32)
+
+
+class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
+    """Latent recursion as an environment.
+
+    ## Description
+    An episode is one puzzle. A trained recursive reasoner refines a latent answer to it, one supervision step for
+    each step of the environment; the agent decides when to stop, and how to go on.
+
+    ## Action space
+    By `actions`: "refine" (default) is Discrete(3), a table of halt, refine, restart_view (begin anew in a random
+    symmetric view of the puzzle; the answer is mapped back); "halt" is Discrete(2), halt or refine; "joint" is
+    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(0, 1.5), the guidance scale,
+    where a scale below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep" (twice the latent
+    updates), "refine_w0.75" (any scale), "restart_view". `env.unwrapped.action_masks()` says what makes sense.
+
+    ## Observation space
+    Box float32: the features listed in `latent_rl.envs.observations.FEATURES`. "latent" adds pooled states,
+    "verifier" the share of satisfied constraints. Nothing in it depends on the label.
+
+    ## Rewards
+    gamma * Phi(after) - Phi(before) - cost_per_pass * passes, where Phi rates the answer that would be submitted
+    now (its token accuracy by default), plus `solve_bonus` at the end if the submission solves the puzzle.
+
+    ## Starting state
+    The puzzle in its own view, an untouched carry, no answer: all features but `given_share` are 0.
+
+    ## Episode end
+    Terminated by a halt and at the horizon, which is part of the observation; never truncated.
+
+    ## Arguments
+    Those of `latent_rl.envs.core.Core`: task, reasoner, actions, reward, observation, submit, horizon,
+    cost_per_pass, solve_bonus, gamma, split, puzzles. `render_mode="ansi"` draws the board.
+
+    ## Version history
+    * v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(self, *, render_mode: str | None = None, **core: Any) -> None:
+        if render_mode not in (None, "ansi"):
+            raise UnknownNameError("render mode", render_mode, ["ansi"])
+        self.render_mode = render_mode
+        self.core = Core(**core)
+        self.observation_space = observation_space(self.core)
+        self.action_space = self.core.mode.space
+        self._episodes = Episodes(self.core, 1)
+        self._ended = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin the next puzzle; with a seed, the first puzzle of that seed's stream."""
+        super().reset(seed=seed)
+        first = self._episodes.state is None
+        if seed is None and first:
+            seed = int(self.np_random.integers(2**31))
+        observation = self._episodes.reset(None if seed is None else [seed])
+        self._ended = False
+        return observation[0], {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take one action; see the class."""
+        if self._ended:
+            raise InvalidValueError("the episode has ended, or none has begun; call reset() first.")
+        result = self._episodes.step(np.asarray(action)[None], autoreset=False)
+        self._ended = bool(result.terminated[0])
+        info = {name: values[0] for name, values in result.info.items()}
+        return result.observation[0], float(result.reward[0]), self._ended, False, info
+
+    def action_masks(self) -> np.ndarray:
+        """Bool [A]: the actions that make sense now; the name is sb3-contrib's."""
+        return self._episodes.mask()[0]
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The current answer as a board, in mode "ansi"."""
+        state = self._episodes.state
+        if self.render_mode is None or state is None:
+            return None
+        return self.core.task.render(state.prediction[0])

@@ -1,0 +1,90 @@
+"""The natively batched vector environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from latent_rl.envs.core import Core
+from latent_rl.envs.episodes import Episodes
+from latent_rl.envs.single import observation_space
+from latent_rl.errors import InvalidValueError
+
+
+class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """B copies of `LatentReasoningEnv` that share one reasoner and run as one batch.
+
+    Stream i, seeded with `seed + i`, does exactly what a single environment with that seed does. An ended episode
+    is followed by the next in the same step: `infos["final_obs"]` and `infos["final_info"]` describe its end.
+
+    Args:
+        num_envs: B.
+        max_episode_steps: what `gym.make_vec` passes on: another name for `horizon`.
+        core: the arguments of `Core`.
+    """
+
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP, "render_modes": ["ansi"]}  # noqa: RUF012
+    autoreset_mode = gym.vector.AutoresetMode.SAME_STEP
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **core: Any,
+    ) -> None:
+        if max_episode_steps is not None:
+            core["horizon"] = max_episode_steps
+        self.core = Core(**core)
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.single_observation_space = observation_space(self.core)
+        self.single_action_space = self.core.mode.space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._episodes = Episodes(self.core, num_envs)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode in every stream; an int seeds stream i with seed + i."""
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        seeds: list[int] | None = None
+        if isinstance(seed, int):
+            seeds = [seed + i for i in range(self.num_envs)]
+        elif seed is not None:
+            if len(seed) != self.num_envs or any(s is None for s in seed):
+                raise InvalidValueError(f"seed must be an int or {self.num_envs} ints; got {seed}.")
+            seeds = [int(s) for s in seed if s is not None]
+        elif self._episodes.state is None:
+            seeds = self.np_random.integers(2**31, size=self.num_envs).tolist()
+        return self._episodes.reset(seeds), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Take one action in every stream."""
+        result = self._episodes.step(actions, autoreset=True)
+        ended = result.terminated
+        infos: dict[str, Any] = {}
+        if ended.any():
+            final = np.full(self.num_envs, None, dtype=object)
+            for row in np.flatnonzero(ended):
+                final[row] = result.final_observation[row]
+            infos = {"final_obs": final, "_final_obs": ended.copy()}
+            infos["final_info"] = result.info | {f"_{name}": ended.copy() for name in result.info}
+            infos["_final_info"] = ended.copy()
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        return result.observation, result.reward.astype(np.float64), ended, truncated, infos
+
+    def action_masks(self) -> np.ndarray:
+        """Bool [B, A]: the actions that make sense now."""
+        return self._episodes.mask()
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Every stream's current answer as a board, in mode "ansi"."""
+        state = self._episodes.state
+        if self.render_mode is None or state is None:
+            return None
+        return tuple(self.core.task.render(answer) for answer in state.prediction)
