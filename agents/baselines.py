@@ -1,6 +1,6 @@
 """Step policies that need no training: what every learned one is compared with.
 
-To add one, write a function that returns a `Baseline`; to have it run by the examples, name it in `compare.py`.
+To add one, write a function that returns a `Baseline`; to have it run by the examples, name it in `experiment.py`.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import State
 from latent_rl.envs.observations import FEATURES
+from torch import Tensor
+
 from latent_rl.errors import InvalidValueError
 
 Condition = Callable[[State], Tensor]
@@ -23,7 +23,9 @@ Condition = Callable[[State], Tensor]
 class StepPolicy(Protocol):
     """Anything that can be evaluated."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What reports call it."""
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Actions for B episodes, from their observation float32 [B, F]; only the oracle may use the state's label."""

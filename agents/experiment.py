@@ -1,23 +1,24 @@
 """Train one agent on the step policy of one task, compare it with the baselines, and leave a report."""
 
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy, fixed_steps, oracle
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
 from latent_rl.agents.report import log_to_tensorboard, plot, print_table, show_episode
 from latent_rl.agents.sb3 import EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import tune
-from latent_rl.config import write_json
 from latent_rl.envs import HORIZONS
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
-from latent_rl.errors import InvalidValueError
+from rich.console import Console
+
+from latent_rl.config import write_json
+from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -136,3 +137,13 @@ def run(args: Experiment) -> list[dict[str, float | int | str]]:
         f" compare in TensorBoard: tensorboard --logdir {logs}"
     )
     return rows
+
+
+def main(args: Experiment) -> int:
+    """Run an experiment for a command line; 0 if it went well, 2 after a user's mistake."""
+    try:
+        run(args)
+    except LatentRLError as error:
+        print(f"{args.agent}: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from latent_rl.agents.baselines import StepPolicy
+from latent_rl.envs.core import Core, State
+from latent_rl.envs.observations import FEATURES
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from latent_rl.agents.baselines import StepPolicy
 from latent_rl.config import write_atomically
-from latent_rl.envs.core import Core, State
-from latent_rl.envs.observations import FEATURES
 from latent_rl.types import Puzzles
 
 Row = Mapping[str, Any]
@@ -126,8 +126,8 @@ def show_episode(
         name = core.mode.actions[int(action[0])].name
         changed = int((state.prediction[0] != before).sum())
         lines.append(
-            f"step {int(state.step[0]):3d}  {name:<13} reward {float(transition.reward[0]):+.3f}  "
-            f"least confident cell {float(state.features[0, least]):.3f}  cells changed {changed}"
+            f"step {int(state.step[0]):3d}  {name:<12}  reward {float(transition.reward[0]):+.3f}  "
+            f"least confidence {float(state.features[0, least]):.3f}  changed {changed:2d}"
         )
         drawn.append((f"after step {int(state.step[0])}", board(core, state, before)))
         before = state.prediction[0]
@@ -137,10 +137,14 @@ def show_episode(
     # The last entry is the halt, which shows nothing new.
     shown = drawn[:-1] if len(drawn) > 2 else drawn
     picks = sorted({round(i * (len(shown) - 1) / max(1, boards - 1)) for i in range(boards)})
-    table = Table(*(shown[i][0] for i in picks), box=None, padding=(0, 3))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for i in picks:
+        table.add_column(shown[i][0], no_wrap=True)
     table.add_row(*(shown[i][1] for i in picks))
     console.print(table)
+    if len(lines) > 16:
+        lines = [*lines[:8], f"... {len(lines) - 16} more ...", *lines[-8:]]
     for line in lines:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     outcome = "[green]solved[/green]" if transition.solved[0] else "[red]not solved[/red]"
     console.print(f"{outcome} with {int(state.passes[0])} forward passes\n")

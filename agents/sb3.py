@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from latent_rl.agents.baselines import action_index
+from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.envs.core import Core, State
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from latent_rl.agents.baselines import action_index
-from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs.core import Core, State
 from latent_rl.errors import UnknownNameError
 
 REFINE_BIAS = 3.0
@@ -48,16 +48,19 @@ class AgentSpec:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def _bias_ppo(model: PPO, refine: int) -> None:
+def _raise_bias(layer: Any, row: int, amount: float) -> None:
     with torch.no_grad():
-        model.policy.action_net.bias[refine] += REFINE_BIAS
+        layer.bias[row] += amount
+
+
+def _bias_ppo(model: PPO, refine: int) -> None:
+    _raise_bias(model.policy.action_net, refine, REFINE_BIAS)
 
 
 def _bias_dqn(model: DQN, refine: int) -> None:
     # Values are in units of reward: a small head start is enough.
-    with torch.no_grad():
-        for net in (model.q_net, model.q_net_target):
-            net.q_net[-1].bias[refine] += 0.5
+    for network in (model.q_net, model.q_net_target):
+        _raise_bias(cast(Any, network.q_net)[-1], refine, 0.5)
 
 
 AGENTS: dict[str, AgentSpec] = {
@@ -116,9 +119,7 @@ class EpisodeStatistics(BaseCallback):
 
     def __init__(self, window: int = 500) -> None:
         super().__init__()
-        self.recent: dict[str, deque[float]] = {
-            name: deque(maxlen=window) for name in ("solved", "passes", "restarts")
-        }
+        self.recent: dict[str, deque[float]] = {name: deque(maxlen=window) for name in ("solved", "passes", "restarts")}
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -126,7 +127,11 @@ class EpisodeStatistics(BaseCallback):
                 for name, values in self.recent.items():
                     values.append(float(info[name]))
         if self.recent["solved"]:
-            for tag, name in (("solved_rate", "solved"), ("mean_passes", "passes"), ("mean_restarts", "restarts")):
+            for tag, name in (
+                ("solved_rate", "solved"),
+                ("mean_passes", "passes"),
+                ("mean_restarts", "restarts"),
+            ):
                 self.logger.record(f"rollout/{tag}", float(np.mean(self.recent[name])))
         return True
 

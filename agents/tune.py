@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
 from latent_rl.agents.baselines import Baseline, aged, fixed_steps, threshold, two_threshold_rule
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, mix
+
 from latent_rl.types import Puzzles
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -47,7 +47,11 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
         right = core.task.verify(state.puzzles.inputs, state.submission).float()
         least = state.features[:, _LEAST]
         gain = core.gamma * state.potential - start[rows] - core.cost_per_pass * state.passes
-        for recorded, value in ((solved, right), (confidence, least), (worth, gain + core.solve_bonus * right)):
+        for recorded, value in (
+            (solved, right),
+            (confidence, least),
+            (worth, gain + core.solve_bonus * right),
+        ):
             recorded[step:, rows.numpy()] = value.numpy()
         unsure = least <= max(CONFIDENCES)
         rows, state = rows[unsure], state.select(unsure)
@@ -86,7 +90,7 @@ def tune(core: Core, puzzles: Puzzles) -> Tuned:
     plain = record(core, puzzles)
     num_steps = int(plain.solved.mean(1).argmax()) + 1
     confidence = max(CONFIDENCES, key=lambda c: halting_worth(plain, c))
-    worths = {}
+    worths: dict[tuple[float, int], float] = {}
     for age in (age for age in AGES if age < core.horizon):
         restarted = record(core, puzzles, age)
         worths |= {(c, age): halting_worth(restarted, c) for c in CONFIDENCES}

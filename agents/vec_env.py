@@ -5,12 +5,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
-
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.single import observation_space
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 
 class LatentVecEnv(VecEnv):
@@ -26,6 +25,7 @@ class LatentVecEnv(VecEnv):
     """
 
     def __init__(self, core: Core, num_envs: int) -> None:
+        self.render_mode = None
         super().__init__(num_envs, observation_space(core), core.mode.space)
         self.core = core
         self._episodes = Episodes(core, num_envs)

@@ -7,7 +7,7 @@ which `core.py` obeys).
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -87,8 +87,13 @@ def make_action(entry: str | Action) -> Action:
 class ActionMode(Protocol):
     """How actions look to an agent, and what they mean."""
 
-    space: gym.Space[np.ndarray]
-    actions: tuple[Action, ...]
+    @property
+    def space(self) -> gym.Space[Any]:
+        """The action space of one environment."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """The named actions, in the order of a table's indices."""
 
     def decode(self, actions: Tensor) -> Decision:
         """Turn a batch of actions, one row each, into decisions."""
@@ -101,13 +106,13 @@ class TableMode:
     """A flat Discrete choice from a table of actions."""
 
     def __init__(self, entries: Sequence[str | Action]) -> None:
-        self.actions = tuple(make_action(entry) for entry in entries)
+        self.actions: tuple[Action, ...] = tuple(make_action(entry) for entry in entries)
         if len(self.actions) < 2 or not any(action.halt for action in self.actions):
             raise InvalidValueError(
                 "an action table needs 'halt' and at least one more action;"
                 f" got {[action.name for action in self.actions]}."
             )
-        self.space = gym.spaces.Discrete(len(self.actions))
+        self.space: gym.Space[Any] = gym.spaces.Discrete(len(self.actions))
         self._columns = Decision(
             torch.tensor([action.halt for action in self.actions]),
             torch.tensor([action.guidance_scale for action in self.actions]),

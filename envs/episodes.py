@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from latent_rl.envs.core import Core, State
 from latent_rl.envs.randomness import derive, mix
+from torch import Tensor
+
 from latent_rl.errors import InvalidValueError
 
 
@@ -85,9 +85,7 @@ class Episodes:
             after = after.put(rows, self._begin(rows))
             observation = self.core.observe(after).numpy()
         self.state = after
-        return StepResult(
-            observation, final, transition.reward.numpy(), transition.terminated.numpy(), info
-        )
+        return StepResult(observation, final, transition.reward.numpy(), transition.terminated.numpy(), info)
 
     def _begin(self, rows: Tensor) -> State:
         keys = derive(self._seeds[rows], self._episode[rows])

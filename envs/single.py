@@ -4,10 +4,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
+
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 
@@ -89,7 +89,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         """Bool [A]: the actions that make sense now; the name is sb3-contrib's."""
         return self._episodes.mask()[0]
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The current answer as a board, in mode "ansi"."""
         state = self._episodes.state
         if self.render_mode is None or state is None:

@@ -5,10 +5,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
-
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.single import observation_space
+
 from latent_rl.errors import InvalidValueError
 
 
@@ -61,9 +61,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             seeds = self.np_random.integers(2**31, size=self.num_envs).tolist()
         return self._episodes.reset(seeds), {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one action in every stream."""
         result = self._episodes.step(actions, autoreset=True)
         ended = result.terminated
@@ -82,7 +80,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """Bool [B, A]: the actions that make sense now."""
         return self._episodes.mask()
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Every stream's current answer as a board, in mode "ansi"."""
         state = self._episodes.state
         if self.render_mode is None or state is None:

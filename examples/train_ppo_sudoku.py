@@ -7,9 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import tyro
-
-from latent_rl.agents.experiment import Experiment, run
-from latent_rl.errors import LatentRLError
+from latent_rl.agents.experiment import Experiment, main
 
 
 @dataclass(kw_only=True)
@@ -17,14 +15,5 @@ class Args(Experiment):
     """Train PPO on the step policy of a shipped reasoner."""
 
 
-def main() -> int:
-    try:
-        run(tyro.cli(Args, description=__doc__))
-    except LatentRLError as error:
-        print(f"train_ppo_sudoku: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Args, description=__doc__)))

@@ -28,7 +28,7 @@ _EXPORTS = {
     "TrainConfig": "latent_rl.trainer",
     "train": "latent_rl.trainer",
 }
-__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
+__all__ = ["__version__", *_EXPORTS]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,28 @@
-"""Subcommands of `latent-rl`. Each is a dataclass that tyro reads; heavy imports happen inside."""
+"""Subcommands of `latent-rl`: each a dataclass that tyro reads, with a `run` method."""
 
+import dataclasses
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 import tyro
+from rich.console import Console
+from rich.table import Table
 
 from latent_rl.errors import InvalidValueError, LatentRLError
-from latent_rl.trainer import TrainConfig
+from latent_rl.evaluation import FixedStepResult, evaluate_fixed
+from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts, shipped_reasoners
+from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.tasks.bank import FOLDER
+from latent_rl.tasks.base import SPLITS, first
+from latent_rl.tasks.puzzle_io import read_puzzles
+from latent_rl.tasks.registry import TASKS, make_task
+from latent_rl.tasks.sudoku import Sudoku
+from latent_rl.trainer import TrainConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +35,7 @@ class Train:
     resume: bool = False
     """Go on from the last save in --out."""
     compile: bool = False
-    """Compile the recursion (faster steps after up to a minute)."""
+    """Compile the recursion: faster steps after up to a minute."""
     threads: int | None = None
     """CPU threads; default: all."""
     width: int = 128
@@ -40,40 +54,171 @@ class Train:
     """Feed the previous prediction back."""
 
     def run(self) -> None:
-        """Train, then print where the reasoner is."""
-        import torch
-
-        from latent_rl.reasoners.trm import TRM, TRMConfig
-        from latent_rl.tasks.registry import make_task
-        from latent_rl.trainer import train
-
+        """Train, then say where the reasoner is."""
         if self.threads is not None:
             if self.threads < 1:
                 raise InvalidValueError(f"--threads must be at least 1; got {self.threads}.")
             torch.set_num_threads(self.threads)
         task = make_task(self.train.task)
-        shape = ("width", "num_layers", "mixer", "num_cycles", "num_latent_updates", "num_supervision_steps", "feedback")
-        config = TRMConfig(
-            vocab_size=task.vocab_size, seq_len=task.seq_len, **{name: getattr(self, name) for name in shape}
-        )
+        names = {f.name for f in dataclasses.fields(TRMConfig)} & {f.name for f in dataclasses.fields(self)}
+        shape = {name: getattr(self, name) for name in names}
         torch.manual_seed(self.train.seed)
-        reasoner = TRM(config)
+        reasoner = TRM(TRMConfig(vocab_size=task.vocab_size, seq_len=task.seq_len, **shape))
         if self.compile:
             reasoner.compile(dynamic=False)
         out = self.out or Path("runs") / task.name
         train(self.train, reasoner, out, resume=self.resume)
-        print(f"reasoner saved in {out}")
+        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {task.name} --reasoner {out}")
 
 
-Command = Train
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Decode puzzles with a fixed number of steps."""
+
+    task: str
+    """Name of the task."""
+    reasoner: str
+    """Name of a shipped reasoner, or a folder."""
+    puzzles: Path | None = None
+    """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
+    split: Literal["validation", "test"] = "test"
+    """Which base puzzles, without --puzzles."""
+    num_puzzles: int = 1000
+    """How many of them; at most the whole split."""
+    steps: int | None = None
+    """Supervision steps; default: the number that was best on validation when the reasoner was trained."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Evaluate and print."""
+        task, reasoner = make_task(self.task), load_reasoner(self.reasoner)
+        if self.puzzles is not None:
+            puzzles = read_puzzles(self.puzzles, task)
+        else:
+            puzzles = first(task, self.split, min(self.num_puzzles, len(task.puzzles(self.split))))
+        steps = self.steps
+        if steps is None:
+            curve = reasoner_facts(self.reasoner).get("curve")
+            steps = curve[-1]["eval/best_step"] if curve else reasoner.num_supervision_steps
+        report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
+        if self.json:
+            print(json.dumps(report, indent=2))
+            return
+        table = Table(title=f"{self.reasoner} on {len(puzzles)} puzzles of {task.name}", title_justify="left")
+        for heading in ("step", "passes", "solved", "exact", "tokens"):
+            table.add_column(heading, justify="right")
+        for row in report["per_step"]:
+            rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
+            table.add_row(str(row["step"]), str(row["passes"]), *rates)
+        Console().print(table)
+
+
+def evaluation_report(result: FixedStepResult) -> dict[str, Any]:
+    """What `evaluate --json` prints: the last step's rates, and those of every step."""
+    rates = zip(result.solved_rate, result.exact.float().mean(1), result.token_accuracy.mean(1), strict=True)
+    per_step = [
+        {
+            "step": step,
+            "passes": step * result.passes_per_step,
+            "solved_rate": solved.item(),
+            "exact_accuracy": exact.item(),
+            "token_accuracy": tokens.item(),
+        }
+        for step, (solved, exact, tokens) in enumerate(rates, 1)
+    ]
+    last = per_step[-1]
+    return {
+        "solved_rate": last["solved_rate"],
+        "exact_accuracy": last["exact_accuracy"],
+        "token_accuracy": last["token_accuracy"],
+        "mean_passes": float(last["passes"]),
+        "num_puzzles": result.solved.shape[1],
+        "per_step": per_step,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """List the tasks."""
+
+    def run(self) -> None:
+        """Print one line for each."""
+        table = Table("task", "L", "V", *SPLITS, caption="base puzzles in each split")
+        for task in TASKS.values():
+            counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+            table.add_row(task.name, str(task.seq_len), str(task.vocab_size), *counts)
+        Console().print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasoners:
+    """List the shipped reasoners."""
+
+    def run(self) -> None:
+        """Print one line for each."""
+        table = Table("reasoner", "parameters", "T", "n", "N_sup", "trained on", "validation solved (steps)")
+        for name in shipped_reasoners():
+            reasoner, facts = load_reasoner(name), reasoner_facts(name)
+            config, last = reasoner.config, facts["curve"][-1]
+            table.add_row(
+                name,
+                f"{sum(parameter.numel() for parameter in reasoner.parameters()):,}",
+                str(config.num_cycles),
+                str(config.num_latent_updates),
+                str(config.num_supervision_steps),
+                facts["train"]["task"],
+                f"{last['eval/solved_rate']:.3f} ({last['eval/best_step']})",
+            )
+        Console().print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeBank:
+    """Generate a bank of base puzzles (needs the extra "generate")."""
+
+    task: str
+    """Name of a Sudoku task."""
+    out: Path | None = None
+    """The file to write; default: the shipped bank itself."""
+    num_train: int = 10_000
+    """Training puzzles."""
+    num_validation: int = 1_000
+    """Validation puzzles."""
+    num_test: int = 3_000
+    """Test puzzles."""
+    seed: int = 0
+    """The generator's seed."""
+
+    def run(self) -> None:
+        """Generate and print the bank's facts."""
+        from latent_rl.tasks.make_bank import make_bank
+
+        task = make_task(self.task)
+        if not isinstance(task, Sudoku):
+            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}.")
+        counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
+        out = self.out or FOLDER / f"{task.name}.npz"
+        print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "tasks": Tasks,
+    "reasoners": Reasoners,
+    "make-bank": MakeBank,
+}
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it went well, 2 after a user's mistake."""
-    command = tyro.cli(Command, prog="latent-rl", description="Latent recursion as a decision process.", args=arguments)
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="latent-rl", description="Latent recursion as a decision process.", args=arguments
+    )
     try:
         command.run()
-    except LatentRLError as error:
+    except (LatentRLError, OSError) as error:
         print(f"latent-rl: {error}", file=sys.stderr)
         return 2
     return 0

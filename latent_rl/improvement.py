@@ -18,9 +18,7 @@ def residual(reference_logits: Tensor, conditional_logits: Tensor) -> Tensor:
     return conditional_logits - reference_logits
 
 
-def guided_logits(
-    reference_logits: Tensor, conditional_logits: Tensor, guidance_scale: Tensor | float
-) -> Tensor:
+def guided_logits(reference_logits: Tensor, conditional_logits: Tensor, guidance_scale: Tensor | float) -> Tensor:
     """Return l_w = (1 - w) l_u + w l_c: w=0 is the reference, w=1 ordinary decoding.
 
     Args:
@@ -33,9 +31,7 @@ def guided_logits(
     return torch.lerp(reference_logits, conditional_logits, weight)
 
 
-def product_policy(
-    reference_logits: Tensor, conditional_logits: Tensor, guidance_scale: Tensor | float
-) -> Tensor:
+def product_policy(reference_logits: Tensor, conditional_logits: Tensor, guidance_scale: Tensor | float) -> Tensor:
     """Return pi_w = softmax(l_w), which is proportional to pi_u^(1-w) pi_c^w: [..., V]."""
     return guided_logits(reference_logits, conditional_logits, guidance_scale).softmax(-1)
 

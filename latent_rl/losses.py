@@ -7,9 +7,7 @@ from torch.nn import functional as F
 from latent_rl.types import ReasonerOutput
 
 
-def step_loss(
-    output: ReasonerOutput, targets: Tensor, labels: Tensor, weight: Tensor, halt_weight: float
-) -> Tensor:
+def step_loss(output: ReasonerOutput, targets: Tensor, labels: Tensor, weight: Tensor, halt_weight: float) -> Tensor:
     """Return w_s CE(l_c, y_s) + halt_weight BCE(halt, "the whole answer is right"), a scalar in nats.
 
     Args:

@@ -17,7 +17,8 @@ def adamw(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -
 
 def muon(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -> list[Optimizer]:
     """Muon on the matrices inside the blocks, fused AdamW on embeddings and heads."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in reasoner.named_parameters():
         (matrices if "blocks." in name and parameter.ndim == 2 else rest).append(parameter)
     return [

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,14 @@ class TrainConfig:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        for name in ("num_batches", "batch_size", "validate_every", "num_validation", "validation_steps", "save_every"):
+        for name in (
+            "num_batches",
+            "batch_size",
+            "validate_every",
+            "num_validation",
+            "validation_steps",
+            "save_every",
+        ):
             if getattr(self, name) < 1:
                 raise InvalidValueError(f"TrainConfig.{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("extended_fraction", "extended_from", "reveal_fraction", "midway_fraction", "ema"):
@@ -250,7 +257,7 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     if saved.exists() and not resume:
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     batch, seconds, curve = load_training_state(saved, state) if saved.exists() else (0, 0.0, [])
-    averaged: TRM = average.module
+    averaged = cast(TRM, average.module)
     num_steps = reasoner.num_supervision_steps
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch)
     started = time.monotonic() - seconds

@@ -30,7 +30,10 @@ class TrainingState:
         yield "average", self.average.state_dict()
         for number, optimizer in enumerate(self.optimizers):
             moments = optimizer.state_dict()["state"]
-            yield f"optimizer{number}", {f"{i}/{k}": v for i, slot in moments.items() for k, v in slot.items()}
+            yield (
+                f"optimizer{number}",
+                {f"{i}/{k}": v for i, slot in moments.items() for k, v in slot.items()},
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under one flat name."""

@@ -38,7 +38,7 @@ class Batched:
             out[rows] = theirs.to(mine.dtype)
             return out
 
-        changes = {}
+        changes: dict[str, Batched | Tensor] = {}
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if isinstance(mine, Batched):
@@ -92,9 +92,7 @@ class Symmetry(Batched):
     @staticmethod
     def identity(batch_size: int, seq_len: int, vocab_size: int) -> Symmetry:
         """The map that changes nothing."""
-        return Symmetry(
-            torch.arange(seq_len).expand(batch_size, -1), torch.arange(vocab_size).expand(batch_size, -1)
-        )
+        return Symmetry(torch.arange(seq_len).expand(batch_size, -1), torch.arange(vocab_size).expand(batch_size, -1))
 
 
 @dataclass(frozen=True)

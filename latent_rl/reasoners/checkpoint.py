@@ -36,6 +36,11 @@ def reasoner_folder(name_or_path: str | Path) -> Path:
     return folder
 
 
+def reasoner_facts(name_or_path: str | Path) -> dict[str, Any]:
+    """What `config.json` says of a reasoner: architecture, shape, how it was trained, validation curve."""
+    return read_json(reasoner_folder(name_or_path) / CONFIG)
+
+
 def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> TRM:
     """Load a reasoner by the name of a shipped one or from a folder, ready for inference.
 

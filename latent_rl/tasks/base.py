@@ -85,7 +85,6 @@ def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
     base = task.puzzles(split)
     if not 1 <= num_puzzles <= len(base):
         raise InvalidValueError(
-            f"the number of puzzles must be in 1..{len(base)} (the {split} split of {task.name});"
-            f" got {num_puzzles}."
+            f"the number of puzzles must be in 1..{len(base)} (the {split} split of {task.name}); got {num_puzzles}."
         )
     return base.map(lambda tensor: tensor[:num_puzzles])

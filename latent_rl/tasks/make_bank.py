@@ -102,7 +102,7 @@ def make_bank(task: Sudoku, counts: dict[Split, int], seed: int, out: Path) -> d
             seen.add(key)
             pairs.append((puzzle, solution))
             bar.update()
-    random.shuffle(pairs)  # type: ignore[arg-type]
+    random.shuffle(pairs)
     tokens = torch.from_numpy(np.array(pairs)) + BLANK
     splits: dict[Split, Puzzles] = {}
     start = 0

@@ -1,6 +1,5 @@
 """The tasks by name."""
 
-
 from latent_rl.errors import UnknownNameError
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.sudoku import Sudoku

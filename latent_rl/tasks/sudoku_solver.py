@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 try:
-    from numba import njit
+    import numba
 except ImportError:
     COMPILED = False
-
-    def njit(**_: Any) -> Callable[[Any], Any]:
-        """Leave the function as it is."""
-        return lambda function: function
 else:
     COMPILED = True
+
+
+def njit(**options: Any) -> Callable[[Any], Any]:
+    """numba's decorator, or one that leaves the function as it is."""
+    return numba.njit(**options) if COMPILED else lambda function: function
+
 
 Grid = np.ndarray
 
