@@ -17,6 +17,7 @@ from torch import Tensor
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Batched
 
+MAX_GUIDANCE = 1.5
 HALT_BELOW = 0.05
 """In mode "continuous" a guidance scale below this asks for no refinement, and halts."""
 
@@ -154,15 +155,18 @@ class JointMode:
 
 
 class ContinuousMode:
-    """Box: the guidance scale w in [0, 1.5] of the next step; below `HALT_BELOW` the episode ends."""
+    """Box(-1, 1), scaled to the guidance scale w in [0, 1.5] of the next step; w below `HALT_BELOW` halts.
+
+    The unscaled box is what Gaussian policies start from; both libraries' checkers ask for it.
+    """
 
     def __init__(self) -> None:
         self.actions = (ACTIONS["halt"], ACTIONS["refine"])
-        self.space = gym.spaces.Box(0.0, 1.5, (1,), np.float32)
+        self.space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def decode(self, actions: Tensor) -> Decision:
         """Decode float32 [B, 1]."""
-        scale = actions[:, 0].float()
+        scale = MAX_GUIDANCE * (actions[:, 0].float() + 1) / 2
         return Decision(
             scale < HALT_BELOW,
             scale,

@@ -26,8 +26,8 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     ## Action space
     By `actions`: "refine" (default) is Discrete(3), a table of halt, refine, restart_view (begin anew in a random
     symmetric view of the puzzle; the answer is mapped back); "halt" is Discrete(2), halt or refine; "joint" is
-    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(0, 1.5), the guidance scale,
-    where a scale below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep" (twice the latent
+    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(-1, 1), scaled to a
+    guidance scale in [0, 1.5], of which one below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep" (twice the latent
     updates), "refine_w0.75" (any scale), "restart_view". `env.unwrapped.action_masks()` says what makes sense.
 
     ## Observation space

@@ -38,6 +38,8 @@ class Train:
     """Compile the recursion: faster steps after up to a minute."""
     threads: int | None = None
     """CPU threads; default: all."""
+    init: str | None = None
+    """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
     width: int = 128
     """Width D of the network."""
     num_layers: int = 1
@@ -64,6 +66,11 @@ class Train:
         shape = {name: getattr(self, name) for name in names}
         torch.manual_seed(self.train.seed)
         reasoner = TRM(TRMConfig(vocab_size=task.vocab_size, seq_len=task.seq_len, **shape))
+        if self.init is not None:
+            start = load_reasoner(self.init)
+            if start.config != reasoner.config:
+                raise InvalidValueError(f"--init must have the shape asked for, {reasoner.config}; got {start.config}.")
+            reasoner.load_state_dict(start.state_dict())
         if self.compile:
             reasoner.compile(dynamic=False)
         out = self.out or Path("runs") / task.name

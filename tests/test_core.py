@@ -1,0 +1,221 @@
+"""The dynamics: rewards by hand, submission, restarts, guidance, depth, horizon."""
+
+import math
+
+import pytest
+import torch
+from helpers import TASK, Clockwork, random_core, random_reasoner
+
+from latent_rl.envs.actions import Decision, make_action_mode
+from latent_rl.envs.core import Core, State
+from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.randomness import derive, mix, uniform
+from latent_rl.types import Puzzles
+
+BASE = TASK.puzzles("test").map(lambda tensor: tensor[:6])
+
+
+def decisions(count: int, **changes: object) -> Decision:
+    fields = {
+        "halt": torch.zeros(count, dtype=torch.bool),
+        "guidance_scale": torch.ones(count),
+        "depth": torch.ones(count, dtype=torch.int64),
+        "restart": torch.zeros(count, dtype=torch.bool),
+    }
+    return Decision(**{name: torch.as_tensor(changes.get(name, value)) for name, value in fields.items()})
+
+
+def begin(core: Core, puzzles: Puzzles = BASE) -> State:
+    return core.begin(puzzles, torch.arange(len(puzzles)))
+
+
+def clockwork(needed: int) -> Clockwork:
+    return Clockwork(TASK, {row.numpy().tobytes(): needed for row in TASK.puzzles("test").inputs})
+
+
+def test_a_step_is_the_reasoners_own_step() -> None:
+    core = random_core()
+    reasoner = random_reasoner()
+    state, carry = begin(core), reasoner.initial_carry(len(BASE))
+    for index in range(3):
+        state = core.step(state, decisions(6)).state
+        carry, output = reasoner.step(BASE.inputs, carry, index)
+        answers = TASK.constrain(BASE.inputs, output.conditional_logits).argmax(-1)
+        assert torch.equal(state.prediction, answers)
+        torch.testing.assert_close(state.carry.latent, carry.latent)
+
+
+def test_rewards_telescope_to_improvement_minus_cost_plus_bonus() -> None:
+    """sum r = Phi(end) - Phi(start) - cost * passes + bonus * solved, at gamma 1."""
+    core = Core(TASK, clockwork(3), horizon=8, cost_per_pass=0.01, solve_bonus=2.0)
+    state = begin(core)
+    total = torch.zeros(6)
+    for _ in range(3):
+        transition = core.step(state, decisions(6))
+        state, total = transition.state, total + transition.reward
+        assert not transition.terminated.any()
+    last = core.step(state, decisions(6, halt=torch.ones(6, dtype=torch.bool)))
+    assert last.terminated.all()
+    assert last.solved.all()
+    blanks = (BASE.inputs != BASE.labels).float().mean(1)
+    torch.testing.assert_close(total + last.reward, blanks - 0.01 * 9 + 2.0)
+
+
+def test_halting_too_early_earns_no_bonus() -> None:
+    core = Core(TASK, clockwork(3), horizon=8)
+    state = core.step(begin(core), decisions(6)).state
+    last = core.step(state, decisions(6, halt=torch.ones(6, dtype=torch.bool)))
+    assert last.terminated.all()
+    assert not last.solved.any()
+    torch.testing.assert_close(last.reward, torch.zeros(6))
+
+
+def test_discounted_potential() -> None:
+    core = Core(TASK, clockwork(1), horizon=8, gamma=0.9, cost_per_pass=0.0)
+    before = begin(core)
+    transition = core.step(before, decisions(6))
+    torch.testing.assert_close(transition.reward, 0.9 * torch.ones(6) - before.potential)
+
+
+def test_the_horizon_terminates() -> None:
+    core = random_core(horizon=2)
+    state = core.step(begin(core), decisions(6)).state
+    assert core.step(state, decisions(6)).terminated.all()
+
+
+@pytest.mark.parametrize("reward", ["token_accuracy", "log_likelihood", "constraints", "sparse"])
+def test_potentials_at_the_right_answer(reward: str) -> None:
+    core = Core(TASK, clockwork(1), horizon=8, reward=reward)
+    best = core.step(begin(core), decisions(6)).state.potential
+    expected = {"log_likelihood": 0.0, "sparse": 0.0}.get(reward, 1.0)
+    torch.testing.assert_close(best, torch.full((6,), expected), atol=1e-4, rtol=0)
+
+
+def test_log_likelihood_starts_at_a_uniform_guess() -> None:
+    state = begin(random_core(reward="log_likelihood"))
+    blanks = (BASE.inputs == 1).float().mean(1)
+    torch.testing.assert_close(state.potential, -math.log(TASK.vocab_size) * blanks)
+
+
+def test_a_restart_cant_lose_a_good_answer() -> None:
+    """After a restart the reasoner knows nothing, and the submission stays."""
+    core = Core(TASK, clockwork(2), horizon=8)
+    state = core.step(core.step(begin(core), decisions(6)).state, decisions(6)).state
+    solved = state.submission
+    assert TASK.verify(BASE.inputs, solved).all()
+    restart = decisions(6, restart=torch.ones(6, dtype=torch.bool))
+    # The stand-in knows puzzles in their own view only, so the view is made the identity.
+    core.task = type("Plain", (), {"__getattr__": lambda self, name: getattr(TASK, name)})()
+    core.task.symmetry = lambda draws: begin(core).view
+    transition = core.step(state, restart)
+    assert not torch.equal(transition.state.prediction, solved)
+    assert torch.equal(transition.state.submission, solved)
+    torch.testing.assert_close(transition.reward, torch.full((6,), -0.003))
+    assert transition.state.age.tolist() == [1] * 6
+    assert transition.state.restarts.tolist() == [1] * 6
+
+
+def test_a_restart_is_a_first_step_in_another_view() -> None:
+    core = random_core()
+    reasoner = random_reasoner()
+    state = core.step(begin(core), decisions(6)).state
+    after = core.step(state, decisions(6, restart=torch.ones(6, dtype=torch.bool))).state
+    view = after.view
+    assert not torch.equal(after.inputs, BASE.inputs)
+    assert torch.equal(after.inputs, view.apply(BASE.inputs))
+    _, output = reasoner.step(after.inputs, reasoner.initial_carry(6), 0)
+    expected = view.invert(TASK.constrain(after.inputs, output.conditional_logits).argmax(-1))
+    assert torch.equal(after.prediction, expected)
+    given = BASE.inputs > 1
+    assert torch.equal(after.prediction[given], BASE.inputs[given])
+
+
+def test_restarts_draw_new_views_each_time_and_the_same_ones_for_the_same_key() -> None:
+    core = random_core()
+    restart = decisions(6, restart=torch.ones(6, dtype=torch.bool))
+    first = core.step(core.step(begin(core), decisions(6)).state, restart).state
+    again = core.step(core.step(begin(core), decisions(6)).state, restart).state
+    second = core.step(first, restart).state
+    assert torch.equal(first.inputs, again.inputs)
+    assert not torch.equal(first.inputs, second.inputs)
+
+
+def test_submitting_the_last_answer() -> None:
+    core = random_core(submit="last")
+    state = begin(core)
+    for _ in range(4):
+        state = core.step(state, decisions(6)).state
+        assert torch.equal(state.submission, state.prediction)
+
+
+def test_submitting_the_most_confident_answer() -> None:
+    core = random_core()
+    state = begin(core)
+    least, answers = [], []
+    for _ in range(6):
+        state = core.step(state, decisions(6)).state
+        least.append(state.features[:, FEATURES.index("least_confidence")])
+        answers.append(state.prediction)
+    best = torch.stack(least).argmax(0)
+    assert torch.equal(state.submission, torch.stack(answers)[best, torch.arange(6)])
+
+
+def test_guidance_acts_on_the_state() -> None:
+    core, reasoner = random_core(), random_reasoner()
+    scale = torch.tensor([0.0, 0.5, 1.0, 1.25, 0.75, 1.0])
+    before = core.step(begin(core), decisions(6)).state
+    after = core.step(before, decisions(6, guidance_scale=scale)).state
+    carry, _ = reasoner.step(BASE.inputs, before.carry, 1)
+    expected = before.carry.answer + scale[:, None, None] * (carry.answer - before.carry.answer)
+    torch.testing.assert_close(after.carry.answer, expected)
+    torch.testing.assert_close(after.carry.latent, carry.latent)
+    logits = torch.nn.functional.linear(expected, reasoner.head)
+    assert torch.equal(after.prediction, TASK.constrain(BASE.inputs, logits).argmax(-1))
+
+
+def test_depth_multiplies_latent_updates_and_is_paid_for() -> None:
+    core = random_core()
+    after = core.step(begin(core), decisions(6, depth=[1, 2, 1, 2, 2, 1])).state
+    assert after.passes.tolist() == [3, 5, 3, 5, 5, 3]
+    deep, _ = random_reasoner().step(BASE.inputs[1:2], random_reasoner().initial_carry(1), 0, num_latent_updates=4)
+    torch.testing.assert_close(after.carry.answer[1:2], deep.answer)
+
+
+def test_rows_do_not_touch_each_other() -> None:
+    """A batch in which rows do different things equals rows on their own."""
+    core = random_core()
+    mixed = decisions(6, halt=[True, False] * 3, restart=[False, False, False, True, False, False], depth=[1, 2] * 3)
+    start = core.step(begin(core), decisions(6)).state
+    together = core.step(start, mixed)
+    for row in range(6):
+        pick = torch.tensor([row])
+        alone = core.step(start.select(pick), mixed.select(pick))
+        torch.testing.assert_close(alone.reward, together.reward[pick])
+        assert torch.equal(alone.state.prediction, together.state.prediction[pick])
+        torch.testing.assert_close(alone.state.features, together.state.features[pick], atol=1e-5, rtol=1e-5)
+
+
+def test_action_modes_decode_to_what_they_say() -> None:
+    table = make_action_mode(("halt", "refine", "deep", "refine_w1.25", "restart_view"))
+    decided = table.decode(torch.arange(5))
+    assert decided.halt.tolist() == [True, False, False, False, False]
+    assert decided.depth.tolist() == [1, 1, 2, 1, 1]
+    assert decided.guidance_scale.tolist() == [1.0, 1.0, 1.0, 1.25, 1.0]
+    assert decided.restart.tolist() == [False, False, False, False, True]
+    joint = make_action_mode("joint").decode(torch.tensor([[0, 1, 0], [1, 2, 1]]))
+    assert joint.halt.tolist() == [True, False]
+    assert joint.guidance_scale.tolist() == [1.0, 1.25]
+    assert joint.depth.tolist() == [1, 2]
+    box = make_action_mode("continuous").decode(torch.tensor([[-1.0], [1.0], [0.0]]))
+    assert box.halt.tolist() == [True, False, False]
+    assert box.guidance_scale.tolist() == [0.0, 1.5, 0.75]
+
+
+def test_draws_are_uniform_and_independent_between_keys() -> None:
+    draws = uniform(derive(mix(torch.arange(1, 2001)), 5), 20)
+    assert 0 <= draws.min() < draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 0.005
+    assert abs(draws.var() - 1 / 12) < 0.002
+    correlation = torch.corrcoef(draws.T) - torch.eye(20)
+    assert correlation.abs().max() < 0.12
+    assert len(draws.unique()) == draws.numel()
