@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import State
 from latent_rl.envs.observations import FEATURES
-from torch import Tensor
-
 from latent_rl.errors import InvalidValueError
 
 Condition = Callable[[State], Tensor]

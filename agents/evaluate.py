@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
-
 from latent_rl.errors import InvalidValueError
 from latent_rl.types import Puzzles
 

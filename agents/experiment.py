@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy, fixed_steps, oracle
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
 from latent_rl.agents.report import log_to_tensorboard, plot, print_table, show_episode
 from latent_rl.agents.sb3 import EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import tune
+from latent_rl.config import write_json
 from latent_rl.envs import HORIZONS
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
-from rich.console import Console
-
-from latent_rl.config import write_json
 from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from latent_rl.agents.baselines import StepPolicy
-from latent_rl.envs.core import Core, State
-from latent_rl.envs.observations import FEATURES
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from latent_rl.agents.baselines import StepPolicy
 from latent_rl.config import write_atomically
+from latent_rl.envs.core import Core, State
+from latent_rl.envs.observations import FEATURES
 from latent_rl.types import Puzzles
 
 Row = Mapping[str, Any]

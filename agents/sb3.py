@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from latent_rl.agents.baselines import action_index
-from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs.core import Core, State
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from latent_rl.agents.baselines import action_index
+from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.envs.core import Core, State
 from latent_rl.errors import UnknownNameError
 
 REFINE_BIAS = 3.0

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
 from latent_rl.agents.baselines import Baseline, aged, fixed_steps, threshold, two_threshold_rule
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, mix
-
 from latent_rl.types import Puzzles
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-AGES = (8, 12, 16, 24, 32)
+AGES = (4, 6, 8, 12, 16, 24, 32)
 _LEAST = FEATURES.index("least_confidence")
 
 
@@ -91,7 +91,7 @@ def tune(core: Core, puzzles: Puzzles) -> Tuned:
     num_steps = int(plain.solved.mean(1).argmax()) + 1
     confidence = max(CONFIDENCES, key=lambda c: halting_worth(plain, c))
     worths: dict[tuple[float, int], float] = {}
-    for age in (age for age in AGES if age < core.horizon):
+    for age in (*(age for age in AGES if age < core.horizon), core.horizon):  # the horizon: no restart
         restarted = record(core, puzzles, age)
         worths |= {(c, age): halting_worth(restarted, c) for c in CONFIDENCES}
     return Tuned(num_steps, confidence, max(worths, key=lambda pair: worths[pair]))

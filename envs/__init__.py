@@ -9,6 +9,7 @@ if __name__ != "latent_rl.envs":
 from typing import Any
 
 import gymnasium as gym
+
 from latent_rl.envs.actions import ACTIONS, Action
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from latent_rl.envs.actions import Action, Decision, make_action_mode
 from latent_rl.envs.observations import (
     FEATURES,
@@ -17,8 +19,6 @@ from latent_rl.envs.observations import (
 )
 from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.rewards import POTENTIALS
-from torch import Tensor
-
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import check_fits
 from latent_rl.improvement import guided_carry, guided_logits

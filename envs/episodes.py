@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from latent_rl.envs.core import Core, State
-from latent_rl.envs.randomness import derive, mix
 from torch import Tensor
 
+from latent_rl.envs.core import Core, State
+from latent_rl.envs.randomness import derive, mix
 from latent_rl.errors import InvalidValueError
 
 

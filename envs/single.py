@@ -4,10 +4,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
-
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 
@@ -26,9 +26,10 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     ## Action space
     By `actions`: "refine" (default) is Discrete(3), a table of halt, refine, restart_view (begin anew in a random
     symmetric view of the puzzle; the answer is mapped back); "halt" is Discrete(2), halt or refine; "joint" is
-    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(-1, 1), scaled to a
-    guidance scale in [0, 1.5], of which one below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep" (twice the latent
-    updates), "refine_w0.75" (any scale), "restart_view". `env.unwrapped.action_masks()` says what makes sense.
+    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(-1, 1), scaled to a guidance
+    scale in [0, 1.5], of which one below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep"
+    (twice the latent updates), "refine_w0.75" (any scale), "restart_view". `env.unwrapped.action_masks()` says
+    what makes sense.
 
     ## Observation space
     Box float32: the features listed in `latent_rl.envs.observations.FEATURES`. "latent" adds pooled states,

@@ -5,10 +5,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
+
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.single import observation_space
-
 from latent_rl.errors import InvalidValueError
 
 

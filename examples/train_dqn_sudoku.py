@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
 from latent_rl.agents.experiment import Experiment, main
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import tyro
+
 from latent_rl.agents.experiment import Experiment, main
 
 

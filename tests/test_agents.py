@@ -128,7 +128,7 @@ def test_new_agents_prefer_to_refine() -> None:
 def test_agents_are_reproducible_and_survive_save_and_load(name: str, tmp_path) -> None:
     def trained() -> PPO | DQN:
         torch.use_deterministic_algorithms(True)
-        model = make_agent(name, uneven_core(), seed=3)
+        model = make_agent(name, random_core(), seed=3)
         model.learn(4096)
         torch.use_deterministic_algorithms(False)
         return model

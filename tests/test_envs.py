@@ -63,7 +63,7 @@ def test_single_env_vector_env_and_sb3_adapter_are_equal(actions: object) -> Non
     np.testing.assert_allclose(np.stack(rows), batch, atol=1e-6)
     vector.action_space.seed(1)
     ends = 0
-    for _ in range(30):
+    for _ in range(12):
         chosen = vector.action_space.sample()
         batch, reward, terminated, truncated, infos = vector.step(chosen)
         other, other_reward, dones, other_infos = adapter.step(chosen)
