@@ -259,7 +259,7 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     batch, seconds, curve = load_training_state(saved, state) if saved.exists() else (0, 0.0, [])
     averaged = cast(TRM, average.module)
     num_steps = reasoner.num_supervision_steps
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch + 1)
     started = time.monotonic() - seconds
     with tqdm(total=config.num_batches, initial=batch, unit="batch", desc=config.task, mininterval=1) as bar:
         while batch < config.num_batches:

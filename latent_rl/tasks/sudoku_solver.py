@@ -27,25 +27,8 @@ Grid = np.ndarray
 
 
 @njit(cache=True)
-def _search(
-    grid: Grid,
-    box_of: Grid,
-    free: Grid,
-    order: Grid,
-    limit: int,
-    solution: Grid,
-) -> int:
-    """Count the completions of `grid` up to `limit`; `solution` keeps the first one found.
-
-    Args:
-        grid: int64 [N*N] with digits 1..N or 0; restored on return.
-        box_of: int64 [N*N], the box of every cell.
-        free: int64 [3, N], bit d set where row, column or box still lacks digit d+1; restored on return.
-        order: int64 [K, N], the order in which digits are tried; cell c uses row c mod K.
-        limit: stop at this count.
-        solution: int64 [N*N], written when a completion is found and the count was 0.
-    """
-    n = order.shape[1]
+def _most_constrained(grid: Grid, box_of: Grid, free: Grid, n: int) -> tuple[int, int]:
+    """The blank cell with the fewest options, and their mask; cell -1 if there is no blank."""
     best, best_count, best_options = -1, n + 1, 0
     for cell in range(n * n):
         if grid[cell] == 0:
@@ -58,31 +41,62 @@ def _search(
                 best, best_count, best_options = cell, count, options
                 if count <= 1:
                     break
-    if best < 0:
-        solution[:] = grid
-        return 1
-    found = 0
-    if best_count == 0:
-        return found
-    for k in range(n):
-        digit = order[best % order.shape[0], k]
-        bit = 1 << (digit - 1)
-        if best_options & bit:
-            row, column, box = best // n, best % n, box_of[best]
-            grid[best] = digit
-            free[0, row] ^= bit
-            free[1, column] ^= bit
-            free[2, box] ^= bit
+    return best, best_options
+
+
+@njit(cache=True)
+def _toggle(grid: Grid, box_of: Grid, free: Grid, n: int, cell: int, digit: int) -> None:
+    """Write `digit` into a blank cell, or blank a cell that holds it."""
+    bit = 1 << (digit - 1)
+    grid[cell] = digit if grid[cell] == 0 else 0
+    free[0, cell // n] ^= bit
+    free[1, cell % n] ^= bit
+    free[2, box_of[cell]] ^= bit
+
+
+@njit(cache=True)
+def _search(grid: Grid, box_of: Grid, free: Grid, order: Grid, limit: int, solution: Grid) -> int:
+    """Count the completions of `grid` up to `limit`; `solution` keeps the first one found.
+
+    Depth first with a stack of its own: numba crashes on a recursive function that it loads from its cache.
+
+    Args:
+        grid: int64 [N*N] with digits 1..N or 0; changed.
+        box_of: int64 [N*N], the box of every cell.
+        free: int64 [3, N], bit d set where row, column or box still lacks digit d+1; changed.
+        order: int64 [K, N], the order in which digits are tried; cell c uses row c mod K.
+        limit: stop at this count.
+        solution: int64 [N*N], written when the first completion is found.
+    """
+    n = order.shape[1]
+    cells = np.empty(n * n + 1, dtype=np.int64)
+    options = np.empty(n * n + 1, dtype=np.int64)
+    tried = np.zeros(n * n + 1, dtype=np.int64)
+    found, depth = 0, 0
+    cells[0], options[0] = _most_constrained(grid, box_of, free, n)
+    while depth >= 0:
+        cell = cells[depth]
+        if cell < 0:
             if found == 0:
-                found += _search(grid, box_of, free, order, limit, solution)
-            else:
-                found += _search(grid, box_of, free, order, limit - found, np.empty_like(solution))
-            grid[best] = 0
-            free[0, row] ^= bit
-            free[1, column] ^= bit
-            free[2, box] ^= bit
-            if found >= limit:
+                solution[:] = grid
+            found += 1
+            if found == limit:
                 return found
+            depth -= 1
+            continue
+        if grid[cell]:
+            _toggle(grid, box_of, free, n, cell, grid[cell])
+        k = tried[depth]
+        while k < n and not options[depth] >> (order[cell % order.shape[0], k] - 1) & 1:
+            k += 1
+        if k == n:
+            depth -= 1
+            continue
+        tried[depth] = k + 1
+        _toggle(grid, box_of, free, n, cell, order[cell % order.shape[0], k])
+        depth += 1
+        tried[depth] = 0
+        cells[depth], options[depth] = _most_constrained(grid, box_of, free, n)
     return found
 
 

@@ -1,0 +1,126 @@
+"""The command line and the examples as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import TASK, random_reasoner
+
+from latent_rl import cli
+from latent_rl.reasoners.checkpoint import save_reasoner, shipped_reasoners
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def reasoner(tmp_path: Path) -> str:
+    save_reasoner(random_reasoner(), tmp_path / "reasoner")
+    return str(tmp_path / "reasoner")
+
+
+def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    small = ["--num-batches", "2", "--batch-size", "4", "--width", "16", "--num-validation", "8"]
+    assert cli.run(["train", "--task", "sudoku4x4", *small, "--out", out]) == 0
+    assert f"--reasoner {out}" in capsys.readouterr().out
+    assert cli.run(["evaluate", "--task", "sudoku4x4", "--reasoner", out, "--num-puzzles", "20", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["num_puzzles"] == 20
+    steps = len(report["per_step"])
+    assert report["mean_passes"] == 3 * steps
+    assert [row["step"] for row in report["per_step"]] == list(range(1, steps + 1))
+    assert report["solved_rate"] == report["per_step"][-1]["solved_rate"]
+    assert {"exact_accuracy", "token_accuracy"} <= set(report)
+
+
+def test_evaluate_reads_puzzles_and_prints_a_table(
+    reasoner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    puzzles = tmp_path / "mine.txt"
+    puzzles.write_text("\n".join(TASK.format(row) for row in TASK.puzzles("test").inputs[:3]))
+    arguments = ["evaluate", "--task", "sudoku4x4", "--reasoner", reasoner, "--puzzles", str(puzzles), "--steps", "2"]
+    assert cli.run(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "3 puzzles of sudoku4x4" in printed.replace("\n", " ")
+    assert cli.run([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_puzzles"] == 3
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["tasks"]) == 0
+    assert "sudoku9x9-minimal" in capsys.readouterr().out
+    assert cli.run(["reasoners"]) == 0
+    printed = capsys.readouterr().out
+    for name in shipped_reasoners():
+        assert name in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--task", "sudoku9x", "--reasoner", "sudoku9x9"], "did you mean 'sudoku9x9'"),
+        (["evaluate", "--task", "sudoku4x4", "--reasoner", "nobody"], "neither shipped nor a folder"),
+        (["evaluate", "--task", "sudoku6x6", "--reasoner", "{reasoner}"], "must fit the task"),
+        (["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--steps", "0"], "at least 1"),
+        (["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--puzzles", "gone.txt"], "readable"),
+        (["train", "--task", "sudoku4x4", "--batch-size", "0"], "batch_size must be at least 1"),
+        (["train", "--task", "sudoku4x4", "--threads", "0"], "threads must be at least 1"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(
+    arguments: list[str], message: str, reasoner: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([argument.format(reasoner=reasoner) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_the_module_runs_and_unknown_options_get_status_2() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "latent_rl", "evaluate", "--tsak", "x"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the checkout, not the wheel alone")
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_examples_leave_what_they_promise(agent: str, tmp_path: Path) -> None:
+    """A tiny budget, a real shipped reasoner: every result file is there and holds together."""
+    out = tmp_path / "out"
+    command = [
+        sys.executable, str(EXAMPLES / f"train_{agent}_sudoku.py"), "--task", "sudoku4x4", "--total-timesteps", "256",
+        "--num-test", "50", "--num-validation", "50", "--out", str(out),
+    ]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((out / "report.json").read_text())
+    names = [row["agent"] for row in rows]
+    assert names.count(agent) == 1
+    assert {"random", "threshold", "rule", "oracle"} <= set(names)
+    assert any(name.startswith("fixed-") for name in names)
+    for row in rows:
+        assert set(row) == {
+            "agent", "solved_rate", "solved_low", "solved_high", "mean_passes", "mean_steps", "mean_return",
+            "num_puzzles",
+        }  # fmt: skip
+        assert row["num_puzzles"] == 50
+        assert 0 <= row["solved_low"] <= row["solved_rate"] <= row["solved_high"] <= 1
+        assert f"{row['solved_rate']:.3f}" in run.stdout
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "agent.zip").stat().st_size > 1000
+    assert list((out / "tensorboard").rglob("events.out.tfevents.*"))
+    assert "step by step" in run.stdout
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the checkout, not the wheel alone")
+def test_a_wrong_example_argument_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "train_ppo_sudoku.py"), "--task", "sudoku5x5", "--out", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "unknown task 'sudoku5x5'" in run.stderr
+    assert "Traceback" not in run.stderr
