@@ -4,9 +4,10 @@ To add an action, add an entry to `ACTIONS` (and, if it decides something new, a
 which `core.py` obeys).
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -24,38 +25,83 @@ HALT_BELOW = 0.05
 
 @dataclass(frozen=True)
 class Action:
-    """One entry of the action table.
+    """One entry of the action table: `Decision`'s fields, and a name for reports.
+
+    Everything but a halt runs one supervision step, after what the other fields ask for.
 
     Attributes:
         name: what reports call it.
-        halt: submit the answer and end the episode; everything else runs one supervision step.
-        guidance_scale: w of that step.
+        halt: submit the answer and end the episode.
+        guidance_scale: w of the step.
         depth: factor on the number of latent updates n.
-        restart: begin anew in a random symmetric view of the puzzle, with a fresh carry.
+        fresh: begin with an untouched carry; unless the action commits, with the puzzle's own givens.
+        new_view: begin in a new random symmetric view of the puzzle; goes with `fresh`.
+        noise: standard deviation of normal noise on the latent.
+        commit: blank cells whose top probability exceeds it are written into the inputs, as if given; inf for none.
+        forced: if no cell does, commit the surest one.
     """
 
     name: str
     halt: bool = False
     guidance_scale: float = 1.0
     depth: int = 1
-    restart: bool = False
+    fresh: bool = False
+    new_view: bool = False
+    noise: float = 0.0
+    commit: float = math.inf
+    forced: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what the dynamics rely on."""
+        if self.new_view and (not self.fresh or self.commit < math.inf):
+            raise InvalidValueError(f"action '{self.name}': a new view needs a fresh carry and can't commit.")
+        if self.forced and self.commit == math.inf:
+            raise InvalidValueError(f"action '{self.name}': only a commit can be forced; give it a threshold.")
+        if self.depth < 1 or self.noise < 0:
+            raise InvalidValueError(
+                f"action '{self.name}' needs depth >= 1 and noise >= 0; got {self.depth} and {self.noise}."
+            )
 
 
 @dataclass(frozen=True)
 class Decision(Batched):
-    """What happens next, for each row.
+    """What happens next, for each row; the fields mean what they mean in `Action`.
 
     Attributes:
         halt: bool [B].
         guidance_scale: float32 [B].
         depth: int64 [B].
-        restart: bool [B].
+        fresh: bool [B].
+        new_view: bool [B].
+        noise: float32 [B].
+        commit: float32 [B].
+        forced: bool [B].
     """
 
     halt: Tensor
     guidance_scale: Tensor
     depth: Tensor
-    restart: Tensor
+    fresh: Tensor
+    new_view: Tensor
+    noise: Tensor
+    commit: Tensor
+    forced: Tensor
+
+    @staticmethod
+    def of(actions: Sequence[Action]) -> "Decision":
+        """One row for each action."""
+        names = (field.name for field in fields(Decision))
+        return Decision(**{name: torch.tensor([getattr(action, name) for action in actions]) for name in names})
+
+    @property
+    def commits(self) -> Tensor:
+        """Bool [B]."""
+        return self.commit < math.inf
+
+    @property
+    def restarts(self) -> Tensor:
+        """Bool [B]: begins anew from the puzzle itself."""
+        return self.fresh & ~self.commits
 
 
 ACTIONS: dict[str, Action] = {
@@ -64,7 +110,12 @@ ACTIONS: dict[str, Action] = {
         Action("halt", halt=True),
         Action("refine"),
         Action("deep", depth=2),
-        Action("restart_view", restart=True),
+        Action("restart_view", fresh=True, new_view=True),
+        Action("restart_noise", fresh=True, noise=1.0),
+        Action("perturb", noise=0.5),
+        Action("commit", commit=0.99),
+        Action("commit_reset", commit=0.99, fresh=True),
+        Action("commit_forced", commit=0.9, fresh=True, forced=True),
     )
 }
 _GUIDED = re.compile(r"refine_w(\d+(?:\.\d+)?)")
@@ -99,8 +150,8 @@ class ActionMode(Protocol):
     def decode(self, actions: Tensor) -> Decision:
         """Turn a batch of actions, one row each, into decisions."""
 
-    def mask(self, steps: Tensor) -> Tensor:
-        """Bool [B, A]: which actions make sense after `steps` supervision steps, int64 [B]."""
+    def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
+        """Bool [B, A]: which actions make sense after `steps` supervision steps, `ages` since a restart; int64 [B]."""
 
 
 class TableMode:
@@ -114,21 +165,23 @@ class TableMode:
                 f" got {[action.name for action in self.actions]}."
             )
         self.space: gym.Space[Any] = gym.spaces.Discrete(len(self.actions))
-        self._columns = Decision(
-            torch.tensor([action.halt for action in self.actions]),
-            torch.tensor([action.guidance_scale for action in self.actions]),
-            torch.tensor([action.depth for action in self.actions]),
-            torch.tensor([action.restart for action in self.actions]),
-        )
+        self._columns = Decision.of(self.actions)
 
     def decode(self, actions: Tensor) -> Decision:
         """Look the actions, int64 [B], up in the table."""
         return self._columns.select(actions)
 
-    def mask(self, steps: Tensor) -> Tensor:
-        """Neither halt nor restart before the first step."""
-        early = self._columns.halt | self._columns.restart
-        return ~(early[None, :] & (steps == 0)[:, None])
+    def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
+        """Neither halt nor restart before the first step; no commit or noise where there is nothing yet."""
+        table = self._columns
+        needs_step = table.halt | table.restarts
+        needs_age = table.commits | ((table.noise > 0) & ~table.fresh)
+        return ~((needs_step & (steps == 0)[:, None]) | (needs_age & (ages == 0)[:, None]))
+
+
+def _refine(count: int) -> Decision:
+    """`count` rows that refine."""
+    return Decision.of([ACTIONS["refine"]]).map(lambda column: column.expand(count))
 
 
 class JointMode:
@@ -145,9 +198,9 @@ class JointMode:
         """Decode int64 [B, 3]; the first column is 0 for halt, 1 for refine."""
         halt, scale, depth = actions.unbind(1)
         scales, depths = torch.tensor(self.guidance_scales), torch.tensor(self.depths)
-        return Decision(halt == 0, scales[scale], depths[depth], torch.zeros_like(halt, dtype=torch.bool))
+        return replace(_refine(len(halt)), halt=halt == 0, guidance_scale=scales[scale], depth=depths[depth])
 
-    def mask(self, steps: Tensor) -> Tensor:
+    def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """No halt before the first step; bool [B, 2 + 3 + 2], the choices one after the other."""
         mask = torch.ones(len(steps), int(self.space.nvec.sum()), dtype=torch.bool)
         mask[:, 0] = steps > 0
@@ -167,14 +220,9 @@ class ContinuousMode:
     def decode(self, actions: Tensor) -> Decision:
         """Decode float32 [B, 1]."""
         scale = MAX_GUIDANCE * (actions[:, 0].float() + 1) / 2
-        return Decision(
-            scale < HALT_BELOW,
-            scale,
-            torch.ones(len(scale), dtype=torch.int64),
-            torch.zeros(len(scale), dtype=torch.bool),
-        )
+        return replace(_refine(len(scale)), halt=scale < HALT_BELOW, guidance_scale=scale)
 
-    def mask(self, steps: Tensor) -> Tensor:
+    def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """Every w makes sense; bool [B, 1]."""
         return torch.ones(len(steps), 1, dtype=torch.bool)
 

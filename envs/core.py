@@ -17,7 +17,7 @@ from latent_rl.envs.observations import (
     pooled_states,
     step_features,
 )
-from latent_rl.envs.randomness import derive, uniform
+from latent_rl.envs.randomness import derive, normal, uniform
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import check_fits
@@ -28,7 +28,7 @@ from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Batched, Carry, Puzzles, Symmetry
 
-_PUZZLE_STREAM, _RESTART_STREAM = 0, 1
+_PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM = 0, 1, 2
 
 SUBMIT: dict[str, Callable[[Task, Puzzles, Tensor, Tensor, Tensor], Tensor]] = {
     "last": lambda task, puzzles, answers, confidence, step: step.float(),
@@ -49,15 +49,16 @@ class State(Batched):
         keys: int64 [B], the episodes' randomness.
         puzzles: the puzzles in their own view.
         view: the symmetry in which the reasoner sees them now.
-        inputs: int64 [B, L], the puzzles' inputs in that view.
+        inputs: int64 [B, L], the puzzles' inputs in that view, and what has been committed.
         carry: the reasoner's state.
+        certainty: float32 [B, L], top probability of the last answer's cells, in the reasoner's view.
         prediction: int64 [B, L], the last answer, in the puzzles' own view.
         submission: int64 [B, L], the best snapshot so far: what a halt would submit.
         score: float32 [B], the submission's score.
         confidence: float32 [B], the submission's least confidence.
         potential: float32 [B], Phi of the submission.
         step: int64 [B], supervision steps done.
-        age: int64 [B], steps since the last restart.
+        age: int64 [B], steps since the carry was fresh.
         restarts: int64 [B].
         passes: int64 [B], forward passes spent.
         features: float32 [B, F], the features of the last step.
@@ -68,6 +69,7 @@ class State(Batched):
     view: Symmetry
     inputs: Tensor
     carry: Carry
+    certainty: Tensor
     prediction: Tensor
     submission: Tensor
     score: Tensor
@@ -183,6 +185,7 @@ class Core:
             view=Symmetry.identity(batch, self.task.seq_len, self.task.vocab_size),
             inputs=inputs,
             carry=self.reasoner.initial_carry(batch),
+            certainty=torch.zeros(inputs.shape),
             prediction=inputs,
             submission=inputs,
             score=zeros,
@@ -224,11 +227,16 @@ class Core:
 
     def mask(self, state: State) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now."""
-        return self.mode.mask(state.step).numpy()
+        return self.mode.mask(state.step, state.age).numpy()
 
     def _refine(self, state: State, decision: Decision, depth: int) -> State:
-        """Run one supervision step on every row, after a restart where decided."""
-        state = self._restart(state, decision.restart)
+        """Run one supervision step on every row, after what was decided to happen before it."""
+        if bool(decision.commits.any()):
+            state = self._commit(state, decision)
+        if bool(decision.fresh.any()):
+            state = self._start_afresh(state, decision)
+        if bool((decision.noise > 0).any()):
+            state = self._disturb(state, decision.noise)
         updates = depth * self.reasoner.num_latent_updates
         carry, output = self.reasoner.step(state.inputs, state.carry, state.age, num_latent_updates=updates)
         logits = output.conditional_logits
@@ -250,6 +258,7 @@ class Core:
         after = replace(
             state,
             carry=carry,
+            certainty=confidence,
             prediction=answers,
             submission=torch.where(better[:, None], answers, state.submission),
             score=torch.where(better, score, state.score),
@@ -262,7 +271,10 @@ class Core:
             passes=state.passes + output.passes,
         )
         shown = step_features(StepView(given, log_probs, output, state.carry, carry), confidence)
+        own_share = self.task.is_given(state.puzzles.inputs).float().mean(1)
         shown |= {
+            "given_share": own_share,
+            "committed_share": given.float().mean(1) - own_share,
             "step": after.step / self.horizon,
             "age": (after.age / 32).clamp(max=4),
             "restarts": (after.restarts / 8).clamp(max=4),
@@ -272,21 +284,40 @@ class Core:
         }
         return replace(after, features=torch.stack([shown[name].float() for name in FEATURES], dim=1))
 
-    def _restart(self, state: State, restart: Tensor) -> State:
-        """Give the marked rows a fresh carry in a new random view."""
-        if not bool(restart.any()):
-            return state
-        rows = restart.nonzero().squeeze(1)
-        chosen = state.select(rows)
+    def _commit(self, state: State, decision: Decision) -> State:
+        """Write the cells that are sure enough into the inputs, as if given."""
+        answers = state.view.apply(state.prediction)
+        open_cells = self.task.is_given(answers) & ~self.task.is_given(state.inputs)
+        certainty = state.certainty.masked_fill(~open_cells, 0.0)
+        sure = certainty > decision.commit[:, None]
+        surest = certainty.argmax(1, keepdim=True)
+        force = decision.forced & ~sure.any(1)
+        forced = open_cells & force[:, None] & (torch.arange(sure.shape[1]) == surest)
+        return replace(state, inputs=torch.where(sure | forced, answers, state.inputs))
+
+    def _start_afresh(self, state: State, decision: Decision) -> State:
+        """Give the marked rows an untouched carry; those that restart the puzzle's own givens, some a new view."""
+        rows = decision.fresh.nonzero().squeeze(1)
+        chosen, restarts = state.select(rows), decision.restarts[rows]
         # Counted by the step, not by the restart: the same key never draws the same view twice.
-        keys = derive(derive(chosen.keys, _RESTART_STREAM), chosen.step)
-        view = self.task.symmetry(uniform(keys, self.task.num_symmetry_draws))
+        keys = derive(derive(chosen.keys, _VIEW_STREAM), chosen.step)
+        drawn = self.task.symmetry(uniform(keys, self.task.num_symmetry_draws))
+        view = chosen.view.put(decision.new_view[rows], drawn.select(decision.new_view[rows]))
         fresh = replace(
             chosen,
             view=view,
-            inputs=view.apply(chosen.puzzles.inputs),
+            inputs=torch.where(restarts[:, None], view.apply(chosen.puzzles.inputs), chosen.inputs),
             carry=self.reasoner.initial_carry(len(rows)),
             age=torch.zeros_like(chosen.age),
-            restarts=chosen.restarts + 1,
+            restarts=chosen.restarts + restarts,
         )
         return state.put(rows, fresh)
+
+    def _disturb(self, state: State, noise: Tensor) -> State:
+        """Add normal noise of the given standard deviation, float32 [B], to the latent."""
+        rows = (noise > 0).nonzero().squeeze(1)
+        latent = state.carry.latent.clone()
+        keys = derive(derive(state.keys[rows], _NOISE_STREAM), state.step[rows])
+        draws = normal(keys, latent[0].numel()).view(-1, *latent.shape[1:])
+        latent[rows] += (noise[rows, None, None] * draws).to(latent.dtype)
+        return replace(state, carry=replace(state.carry, latent=latent))

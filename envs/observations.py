@@ -14,9 +14,10 @@ from latent_rl.types import Carry, ReasonerOutput
 
 FEATURES = (
     "step",  # supervision steps done / horizon
-    "age",  # steps since the last restart / 32, at most 4
+    "age",  # steps since the carry was fresh / 32, at most 4
     "restarts",  # restarts so far / 8, at most 4
-    "given_share",  # share of given cells
+    "given_share",  # share of cells that the puzzle gives
+    "committed_share",  # share of cells committed since the last restart
     "mean_confidence",  # mean top probability of the blank cells
     "least_confidence",  # the least top probability
     "doubt",  # -log10(1 - least_confidence) / 4: tells .9 from .99 from .999
@@ -42,7 +43,7 @@ class StepView:
     """What one supervision step shows of itself, label-free; every row is one episode.
 
     Attributes:
-        given: bool [B, L], the cells that the puzzle fixes.
+        given: bool [B, L], the cells that are given or committed.
         log_probs: float32 [B, L, V], of the constrained answer.
         output: of the step, in the same view.
         before: the carry before the step.
@@ -77,7 +78,6 @@ def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
     entropy = entropy.masked_fill(view.given, 0.0)
     kl = kl_divergence(view.output.conditional_logits, view.output.reference_logits).mean(1)
     return {
-        "given_share": view.given.float().mean(1),
         "mean_confidence": (confidence * blank).sum(1) / count,
         "least_confidence": least,
         "doubt": -(1 - least).clamp(min=1e-6).log10() / 4,

@@ -1,5 +1,7 @@
 """Random numbers as a pure function of keys, so that row i of a batch draws what a single environment would."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,3 +33,11 @@ def uniform(keys: Tensor, count: int) -> Tensor:
     """`count` numbers in [0, 1) for each key: float64 [B, count]."""
     counters = keys[:, None] + _STEP * torch.arange(1, count + 1)
     return _shifted(mix(counters), 11).double() * 2.0**-53
+
+
+def normal(keys: Tensor, count: int) -> Tensor:
+    """`count` standard normal numbers for each key, by Box and Muller's transform: float64 [B, count]."""
+    half = -(-count // 2)
+    radius, angle = uniform(keys, 2 * half).split(half, dim=1)
+    radius, angle = (-2 * torch.log1p(-radius)).sqrt(), 2 * math.pi * angle
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]

@@ -13,16 +13,22 @@ Potential = Callable[[Task, Puzzles, Tensor, Tensor | None], Tensor]
 """(task, puzzles, answers int64 [B, L], log-probabilities of the labels [B, L] or None before any step) -> [B]."""
 
 
+LOG_FLOOR = -20.0
+
+
 def token_accuracy(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:
     """The share of cells that equal the label, in [0, 1]."""
     return (answers == puzzles.labels).float().mean(1)
 
 
 def log_likelihood(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:
-    """The mean log-probability of the label's tokens, in nats; before any step that of a uniform guess."""
+    """The mean log-probability of the label's tokens, in nats; before any step that of a uniform guess.
+
+    A wrong cell that was committed has probability 0; each cell counts as `LOG_FLOOR` at the least.
+    """
     if label_log_probs is None:
         return -math.log(task.vocab_size) * (~task.is_given(puzzles.inputs)).float().mean(1)
-    return label_log_probs.mean(1)
+    return label_log_probs.clamp(min=LOG_FLOOR).mean(1)
 
 
 def constraints(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:

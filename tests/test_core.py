@@ -1,28 +1,26 @@
 """The dynamics: rewards by hand, submission, restarts, guidance, depth, horizon."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers import TASK, Clockwork, random_core, random_reasoner
 
-from latent_rl.envs.actions import Decision, make_action_mode
+from latent_rl.envs.actions import Action, Decision, make_action, make_action_mode
 from latent_rl.envs.core import Core, State
 from latent_rl.envs.observations import FEATURES
-from latent_rl.envs.randomness import derive, mix, uniform
+from latent_rl.envs.randomness import derive, mix, normal, uniform
+from latent_rl.errors import InvalidValueError
 from latent_rl.types import Puzzles
 
 BASE = TASK.puzzles("test").map(lambda tensor: tensor[:6])
 
 
-def decisions(count: int, **changes: object) -> Decision:
-    fields = {
-        "halt": torch.zeros(count, dtype=torch.bool),
-        "guidance_scale": torch.ones(count),
-        "depth": torch.ones(count, dtype=torch.int64),
-        "restart": torch.zeros(count, dtype=torch.bool),
-    }
-    return Decision(**{name: torch.as_tensor(changes.get(name, value)) for name, value in fields.items()})
+def decisions(count: int, name: str | Action = "refine", **changes: object) -> Decision:
+    """The same action for every row, with some columns changed."""
+    decided = Decision.of([make_action(name)] * count)
+    return replace(decided, **{key: torch.as_tensor(value) for key, value in changes.items()})
 
 
 def begin(core: Core, puzzles: Puzzles = BASE) -> State:
@@ -54,7 +52,7 @@ def test_rewards_telescope_to_improvement_minus_cost_plus_bonus() -> None:
         transition = core.step(state, decisions(6))
         state, total = transition.state, total + transition.reward
         assert not transition.terminated.any()
-    last = core.step(state, decisions(6, halt=torch.ones(6, dtype=torch.bool)))
+    last = core.step(state, decisions(6, "halt"))
     assert last.terminated.all()
     assert last.solved.all()
     blanks = (BASE.inputs != BASE.labels).float().mean(1)
@@ -64,7 +62,7 @@ def test_rewards_telescope_to_improvement_minus_cost_plus_bonus() -> None:
 def test_halting_too_early_earns_no_bonus() -> None:
     core = Core(TASK, clockwork(3), horizon=8)
     state = core.step(begin(core), decisions(6)).state
-    last = core.step(state, decisions(6, halt=torch.ones(6, dtype=torch.bool)))
+    last = core.step(state, decisions(6, "halt"))
     assert last.terminated.all()
     assert not last.solved.any()
     torch.testing.assert_close(last.reward, torch.zeros(6))
@@ -103,7 +101,7 @@ def test_a_restart_cant_lose_a_good_answer() -> None:
     state = core.step(core.step(begin(core), decisions(6)).state, decisions(6)).state
     solved = state.submission
     assert TASK.verify(BASE.inputs, solved).all()
-    restart = decisions(6, restart=torch.ones(6, dtype=torch.bool))
+    restart = decisions(6, "restart_view")
     # The stand-in knows puzzles in their own view only, so the view is made the identity.
     core.task = type("Plain", (), {"__getattr__": lambda self, name: getattr(TASK, name)})()
     core.task.symmetry = lambda draws: begin(core).view
@@ -119,7 +117,7 @@ def test_a_restart_is_a_first_step_in_another_view() -> None:
     core = random_core()
     reasoner = random_reasoner()
     state = core.step(begin(core), decisions(6)).state
-    after = core.step(state, decisions(6, restart=torch.ones(6, dtype=torch.bool))).state
+    after = core.step(state, decisions(6, "restart_view")).state
     view = after.view
     assert not torch.equal(after.inputs, BASE.inputs)
     assert torch.equal(after.inputs, view.apply(BASE.inputs))
@@ -132,12 +130,106 @@ def test_a_restart_is_a_first_step_in_another_view() -> None:
 
 def test_restarts_draw_new_views_each_time_and_the_same_ones_for_the_same_key() -> None:
     core = random_core()
-    restart = decisions(6, restart=torch.ones(6, dtype=torch.bool))
+    restart = decisions(6, "restart_view")
     first = core.step(core.step(begin(core), decisions(6)).state, restart).state
     again = core.step(core.step(begin(core), decisions(6)).state, restart).state
     second = core.step(first, restart).state
     assert torch.equal(first.inputs, again.inputs)
     assert not torch.equal(first.inputs, second.inputs)
+
+
+class TestCommit:
+    """Cells that are sure enough become givens of the reasoner's inputs, and of nothing else."""
+
+    def after(self, name: str | Action, certainty: torch.Tensor) -> tuple[Core, State, State]:
+        """A restart into another view, then the action on a state whose cells are as certain as told, [6, 16]."""
+        core = random_core()
+        state = core.step(core.step(begin(core), decisions(6)).state, decisions(6, "restart_view")).state
+        state = replace(state, certainty=certainty.where(~TASK.is_given(state.inputs), torch.ones(6, 16)))
+        return core, state, core.step(state, decisions(6, name)).state
+
+    def test_the_sure_cells_are_written_in_the_view(self) -> None:
+        certainty = torch.rand(6, 16, generator=torch.Generator().manual_seed(0))
+        _, before, after = self.after(Action("c", commit=0.6), certainty)
+        answers = before.view.apply(before.prediction)
+        blank = ~TASK.is_given(before.inputs)
+        expected = torch.where(blank & (certainty > 0.6), answers, before.inputs)
+        assert torch.equal(after.inputs, expected)
+        assert torch.equal(after.puzzles.inputs, BASE.inputs)
+        share = after.features[:, FEATURES.index("committed_share")]
+        torch.testing.assert_close(share, (expected != before.inputs).float().mean(1))
+        assert share.min() > 0
+        assert after.age.tolist() == [2] * 6
+
+    def test_nothing_is_committed_below_the_threshold_unless_forced(self) -> None:
+        certainty = torch.linspace(0.1, 0.5, 16).expand(6, -1)
+        _, before, after = self.after("commit", certainty)
+        assert torch.equal(after.inputs, before.inputs)
+        _, before, after = self.after("commit_forced", certainty)
+        changed = after.inputs != before.inputs
+        assert changed.sum(1).tolist() == [1] * 6
+        last_blank = (~TASK.is_given(before.inputs) * torch.arange(16)).argmax(1)
+        assert torch.equal(changed.float().argmax(1), last_blank)
+
+    def test_a_reset_keeps_the_commits_and_drops_the_carry(self) -> None:
+        core, before, after = self.after("commit_reset", torch.ones(6, 16))
+        answers = before.view.apply(before.prediction)
+        assert torch.equal(after.inputs, answers)
+        fresh, _ = core.reasoner.step(answers, core.reasoner.initial_carry(6), 0)
+        torch.testing.assert_close(after.carry.answer, fresh.answer)
+        assert after.age.tolist() == [1] * 6
+        assert torch.equal(after.restarts, before.restarts)
+
+    def test_a_restart_takes_commits_back(self) -> None:
+        core, _, after = self.after("commit", torch.ones(6, 16))
+        for name in ("restart_view", "restart_noise"):
+            again = core.step(after, decisions(6, name)).state
+            assert torch.equal(again.inputs, again.view.apply(BASE.inputs))
+
+    def test_a_committed_answer_is_still_judged_by_the_puzzle(self) -> None:
+        """Wrong commits can't make a wrong answer count as solved."""
+        core, _, after = self.after("commit", torch.ones(6, 16))
+        last = core.step(after, decisions(6, "halt"))
+        assert torch.equal(last.solved, TASK.verify(BASE.inputs, after.submission))
+        assert not last.solved.all()
+
+
+def test_noise_is_seeded_per_episode_and_step_and_has_its_size() -> None:
+    core = random_core()
+    state = core.step(begin(core), decisions(6)).state
+    quiet, one, again = (core.step(state, decisions(6, name)).state for name in ("refine", "perturb", "perturb"))
+    assert torch.equal(one.carry.latent, again.carry.latent)
+    assert not torch.equal(one.carry.latent, quiet.carry.latent)
+    disturbed = core._disturb(state, torch.full((6,), 0.5)).carry.latent - state.carry.latent
+    assert disturbed.std() == pytest.approx(0.5, rel=0.05)
+    later = core._disturb(quiet, torch.full((6,), 0.5)).carry.latent - quiet.carry.latent
+    assert not torch.equal(disturbed, later)
+    correlation = torch.corrcoef(disturbed.flatten(1)) - torch.eye(6)
+    assert correlation.abs().max() < 0.25
+    fresh = core.step(quiet, decisions(6, "restart_noise")).state
+    assert fresh.age.tolist() == [1] * 6
+    assert torch.equal(fresh.inputs, BASE.inputs)
+
+
+def test_normal_draws_are_standard_normal() -> None:
+    draws = normal(derive(mix(torch.arange(1, 2001)), 5), 21).flatten()
+    assert abs(draws.mean()) < 0.02
+    assert draws.std() == pytest.approx(1, abs=0.02)
+    assert (draws.abs() > 1.96).float().mean() == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"new_view": True}, "fresh carry"),
+        ({"forced": True}, "threshold"),
+        ({"depth": 0}, "depth >= 1"),
+        ({"noise": -1.0}, "noise >= 0"),
+    ],
+)
+def test_actions_that_make_no_sense_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        Action("mine", **fields)
 
 
 def test_submitting_the_last_answer() -> None:
@@ -184,7 +276,8 @@ def test_depth_multiplies_latent_updates_and_is_paid_for() -> None:
 def test_rows_do_not_touch_each_other() -> None:
     """A batch in which rows do different things equals rows on their own."""
     core = random_core()
-    mixed = decisions(6, halt=[True, False] * 3, restart=[False, False, False, True, False, False], depth=[1, 2] * 3)
+    names = ("halt", "restart_view", "commit", "deep", "perturb", "restart_noise")
+    mixed = Decision.of([make_action(name) for name in names])
     start = core.step(begin(core), decisions(6)).state
     together = core.step(start, mixed)
     for row in range(6):
@@ -201,7 +294,7 @@ def test_action_modes_decode_to_what_they_say() -> None:
     assert decided.halt.tolist() == [True, False, False, False, False]
     assert decided.depth.tolist() == [1, 1, 2, 1, 1]
     assert decided.guidance_scale.tolist() == [1.0, 1.0, 1.0, 1.25, 1.0]
-    assert decided.restart.tolist() == [False, False, False, False, True]
+    assert decided.new_view.tolist() == [False, False, False, False, True]
     joint = make_action_mode("joint").decode(torch.tensor([[0, 1, 0], [1, 2, 1]]))
     assert joint.halt.tolist() == [True, False]
     assert joint.guidance_scale.tolist() == [1.0, 1.25]

@@ -11,14 +11,14 @@ from helpers import TASK, random_core, random_reasoner
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs import HORIZONS, VARIANTS, LatentReasoningEnv
+from latent_rl.envs import ACTIONS, HORIZONS, VARIANTS, LatentReasoningEnv
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
 SMALL = {"task": TASK, "reasoner": random_reasoner(), "horizon": 8}
-MODES = ["halt", "refine", "joint", "continuous", ("halt", "refine", "deep", "refine_w0.5", "restart_view")]
+MODES = ["halt", "refine", "joint", "continuous", (*ACTIONS, "refine_w0.5")]
 
 
 @pytest.mark.parametrize("env_id", VARIANTS)
@@ -180,6 +180,12 @@ def test_masks_forbid_what_makes_no_sense_yet() -> None:
     assert env.action_masks().tolist() == [False, True, False]
     env.step(1)
     assert env.action_masks().tolist() == [True, True, True]
+    env = gym.make("LatentReasoning-v0", actions=tuple(ACTIONS), **SMALL).unwrapped
+    env.reset(seed=0)
+    allowed = {name for name, fits in zip(ACTIONS, env.action_masks(), strict=True) if fits}
+    assert allowed == {"refine", "deep"}
+    env.step(1)
+    assert env.action_masks().all()
 
 
 def test_states_survive_a_merge_of_rows() -> None:
