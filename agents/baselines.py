@@ -1,6 +1,7 @@
 """Step policies that need no training: what every learned one is compared with.
 
-To add one, write a function that returns a `Baseline`; to have it run by the examples, name it in `experiment.py`.
+To add one that halts when some score is high enough, add an entry to `HALTING`; its threshold is then chosen on
+validation by `tune.py`.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 
 from latent_rl.envs.actions import ActionMode
-from latent_rl.envs.core import State
+from latent_rl.envs.core import Core, State
 from latent_rl.envs.observations import FEATURES
 from latent_rl.errors import InvalidValueError
 
 Condition = Callable[[State], Tensor]
 """Which rows of a state meet it: bool [B]."""
+Score = Callable[[Core, State], Tensor]
+"""How ready the rows of a state are to halt: [B], higher for readier."""
 
 
 class StepPolicy(Protocol):
@@ -75,14 +78,45 @@ class RandomPolicy:
         return self.generator.integers(len(self.mode.actions), size=len(state))
 
 
-def confident(threshold: float) -> Condition:
-    """The least confident cell's top probability is above the threshold."""
-    column = FEATURES.index("least_confidence")
-    return lambda state: state.features[:, column] > threshold
+def _feature(name: str, sign: float = 1.0) -> Score:
+    column = FEATURES.index(name)
+    return lambda core, state: torch.where(state.step > 0, sign * state.features[:, column], -torch.inf)
+
+
+@dataclass(frozen=True)
+class Halting:
+    """Halt once a score exceeds a threshold.
+
+    Attributes:
+        score: of the state.
+        candidates: thresholds to choose from; a single one is no choice.
+    """
+
+    score: Score
+    candidates: tuple[float, ...]
+
+
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+HALTING: dict[str, Halting] = {
+    # The least confident cell's top probability.
+    "threshold": Halting(_feature("least_confidence"), CONFIDENCES),
+    # The mean entropy of the blank cells, in units of log V.
+    "entropy": Halting(_feature("mean_entropy", -1.0), (-0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001)),
+    # No cell's answer changed in the last step.
+    "unchanged": Halting(_feature("changed_share", -1.0), (-1e-6,)),
+    # The relative change of the latent state in the last step.
+    "drift": Halting(_feature("latent_drift", -1.0), (-0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.07, -0.05, -0.03)),
+    # The reasoner's own halting head, as trained: more likely right than wrong (ACT).
+    "act": Halting(_feature("halt_probability"), (0.5,)),
+    # The rules of the task, applied to what would be submitted.
+    "verifier": Halting(lambda core, state: core.task.verify(state.puzzles.inputs, state.submission).float(), (0.5,)),
+    # The label, which no agent can see: a bound, not a competitor.
+    "oracle": Halting(lambda core, state: (state.submission == state.puzzles.labels).all(1).float(), (0.5,)),
+}
 
 
 def aged(age: int) -> Condition:
-    """At least `age` steps since the last restart."""
+    """At least `age` steps since the carry was fresh."""
     return lambda state: state.age >= age
 
 
@@ -91,21 +125,19 @@ def fixed_steps(mode: ActionMode, num_steps: int) -> Baseline:
     return Baseline(f"fixed-{num_steps}", mode, lambda state: state.step >= num_steps)
 
 
-def threshold(mode: ActionMode, confidence: float) -> Baseline:
-    """Halt when the least confident cell is sure enough."""
-    return Baseline("threshold", mode, confident(confidence))
+def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
+    """Halt once the score of that name in `HALTING` exceeds the threshold; default: its only candidate."""
+    rule = HALTING[name]
+    if threshold is None:
+        (threshold,) = rule.candidates
+    return Baseline(name, core.mode, lambda state: rule.score(core, state) > threshold)
 
 
-def two_threshold_rule(mode: ActionMode, confidence: float, age: int) -> Baseline:
+def two_threshold_rule(core: Core, confidence: float, age: int) -> Baseline:
     """Halt when the least confident cell is sure enough; begin anew in a random view at a given age."""
-    return Baseline("rule", mode, confident(confidence), aged(age))
+    return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(age))
 
 
-def oracle(mode: ActionMode, age: int | None = None) -> Baseline:
-    """Halt as soon as the submission equals the label, which no agent can see: a bound, not a competitor."""
-    return Baseline(
-        "oracle",
-        mode,
-        lambda state: (state.submission == state.puzzles.labels).all(1),
-        None if age is None else aged(age),
-    )
+def restarting_oracle(core: Core, age: int) -> Baseline:
+    """The oracle that also begins anew at a given age."""
+    return Baseline("oracle", core.mode, halting(core, "oracle").halt, aged(age))

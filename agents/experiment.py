@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from latent_rl.agents.baselines import RandomPolicy, StepPolicy, fixed_steps, oracle
+from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
 from latent_rl.agents.report import log_to_tensorboard, plot, print_table, show_episode
 from latent_rl.agents.sb3 import EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
@@ -74,12 +74,10 @@ def _policies(args: Experiment, core: Core, learned: StepPolicy) -> list[StepPol
     """The agent and everything it is compared with; constants come from validation puzzles."""
     num_validation = min(args.num_validation, len(core.task.puzzles("validation")))
     tuned = tune(core, first(core.task, "validation", num_validation))
-    policies: list[StepPolicy] = [*tuned.baselines(core)]
-    trained_for = core.reasoner.num_supervision_steps
-    if trained_for != tuned.num_steps:
-        policies.insert(0, fixed_steps(core.mode, trained_for))
+    fixed = dict.fromkeys((f"fixed-{core.reasoner.num_supervision_steps}", f"fixed-{tuned.num_steps}"))
+    baselines = [tuned.baseline(core, name) for name in (*fixed, "threshold", "rule", "oracle")]
     random = RandomPolicy(core.mode, np.random.default_rng(args.seed))
-    return [random, *policies, learned, oracle(core.mode, tuned.rule[1])]
+    return [random, *baselines[:-1], learned, baselines[-1]]
 
 
 def _puzzle_to_show(outcome: Outcome) -> int:

@@ -5,15 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from latent_rl.agents.baselines import Baseline, aged, fixed_steps, threshold, two_threshold_rule
+from latent_rl.agents.baselines import (
+    CONFIDENCES,
+    HALTING,
+    Baseline,
+    aged,
+    fixed_steps,
+    halting,
+    restarting_oracle,
+    two_threshold_rule,
+)
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, mix
+from latent_rl.errors import UnknownNameError
 from latent_rl.types import Puzzles
 
-CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 AGES = (4, 6, 8, 12, 16, 24, 32)
-_LEAST = FEATURES.index("least_confidence")
 
 
 @dataclass(frozen=True)
@@ -22,19 +29,20 @@ class Record:
 
     Attributes:
         solved: bool [S, P].
-        confidence: float32 [S, P], least confidence of the step's own answer.
+        scores: float32 [S, P] for each name in `HALTING`, of the state after the step.
         worth: float32 [S, P], return of halting there.
     """
 
     solved: np.ndarray
-    confidence: np.ndarray
+    scores: dict[str, np.ndarray]
     worth: np.ndarray
 
 
 def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: int = 0) -> Record:
-    """Refine up to the horizon, restarting at the given age; puzzles surer than every threshold stay as they are."""
+    """Refine up to the horizon; with a restart age, puzzles surer than every threshold stay as they are."""
     count, num_steps = len(puzzles), core.horizon
-    solved, confidence, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(3))
+    solved, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
+    scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
     state = core.begin(puzzles, derive(mix(torch.full((count,), seed + 1)), torch.arange(count)))
     start, rows = state.potential, torch.arange(count)
     never = Baseline("record", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool),
@@ -45,24 +53,22 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
         decision = core.mode.decode(torch.as_tensor(never.act(state.features.numpy(), state)))
         state = core.step(state, decision).state
         right = core.task.verify(state.puzzles.inputs, state.submission).float()
-        least = state.features[:, _LEAST]
         gain = core.gamma * state.potential - start[rows] - core.cost_per_pass * state.passes
-        for recorded, value in (
-            (solved, right),
-            (confidence, least),
-            (worth, gain + core.solve_bonus * right),
-        ):
-            recorded[step:, rows.numpy()] = value.numpy()
-        unsure = least <= max(CONFIDENCES)
-        rows, state = rows[unsure], state.select(unsure)
-    return Record(solved.astype(bool), confidence, worth)
+        solved[step:, rows.numpy()] = right.numpy()
+        worth[step:, rows.numpy()] = (gain + core.solve_bonus * right).numpy()
+        for name, rule in HALTING.items():
+            scores[name][step:, rows.numpy()] = rule.score(core, state).numpy()
+        if restart_age is not None:
+            unsure = HALTING["threshold"].score(core, state) <= max(CONFIDENCES)
+            rows, state = rows[unsure], state.select(unsure)
+    return Record(solved.astype(bool), scores, worth)
 
 
-def halting_worth(trajectory: Record, confidence: float) -> float:
-    """Mean return of halting at the first step whose least confidence is above the threshold."""
-    sure = trajectory.confidence > confidence
-    first = np.where(sure.any(0), sure.argmax(0), len(sure) - 1)
-    return float(trajectory.worth[first, np.arange(sure.shape[1])].mean())
+def halting_worth(trajectory: Record, name: str, threshold: float) -> float:
+    """Mean return of halting at the first step whose score of that name exceeds the threshold."""
+    ready = trajectory.scores[name] > threshold
+    first = np.where(ready.any(0), ready.argmax(0), len(ready) - 1)
+    return float(trajectory.worth[first, np.arange(ready.shape[1])].mean())
 
 
 @dataclass(frozen=True)
@@ -71,27 +77,44 @@ class Tuned:
 
     Attributes:
         num_steps: the fixed number of steps with the highest solved rate; the smallest of them.
-        confidence: the threshold with the highest mean return.
-        rule: threshold and restart age with the highest mean return together.
+        thresholds: for each name in `HALTING` the one with the highest mean return.
+        rule: confidence and restart age with the highest mean return together; an age at the horizon never restarts.
     """
 
     num_steps: int
-    confidence: float
+    thresholds: dict[str, float]
     rule: tuple[float, int]
 
-    def baselines(self, core: Core) -> list[Baseline]:
-        """The tuned baselines."""
-        best = fixed_steps(core.mode, self.num_steps)
-        return [best, threshold(core.mode, self.confidence), two_threshold_rule(core.mode, *self.rule)]
+    def baseline(self, core: Core, name: str) -> Baseline:
+        """The tuned baseline of that name; "fixed-K" for any K, "fixed" for the best one.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        if name == "fixed":
+            return fixed_steps(core.mode, self.num_steps)
+        if name.startswith("fixed-") and name[6:].isdigit() and int(name[6:]) > 0:
+            return fixed_steps(core.mode, int(name[6:]))
+        if name == "rule":
+            return two_threshold_rule(core, *self.rule)
+        if name == "oracle" and self.rule[1] < core.horizon:
+            return restarting_oracle(core, self.rule[1])
+        if name in HALTING:
+            return halting(core, name, self.thresholds[name])
+        raise UnknownNameError("baseline", name, [*HALTING, "rule", "fixed", "fixed-K", "random"])
 
 
 def tune(core: Core, puzzles: Puzzles) -> Tuned:
     """Choose every constant on the given (validation) puzzles."""
     plain = record(core, puzzles)
     num_steps = int(plain.solved.mean(1).argmax()) + 1
-    confidence = max(CONFIDENCES, key=lambda c: halting_worth(plain, c))
-    worths: dict[tuple[float, int], float] = {}
-    for age in (*(age for age in AGES if age < core.horizon), core.horizon):  # the horizon: no restart
+    thresholds = {
+        name: max(rule.candidates, key=lambda c, name=name: halting_worth(plain, name, c))  # type: ignore[misc]
+        for name, rule in HALTING.items()
+    }
+    worths = {(c, core.horizon): halting_worth(plain, "threshold", c) for c in CONFIDENCES}
+    can_restart = any(action.name == "restart_view" for action in core.mode.actions)
+    for age in (age for age in AGES if can_restart and age < core.horizon):
         restarted = record(core, puzzles, age)
-        worths |= {(c, age): halting_worth(restarted, c) for c in CONFIDENCES}
-    return Tuned(num_steps, confidence, max(worths, key=lambda pair: worths[pair]))
+        worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
+    return Tuned(num_steps, thresholds, max(worths, key=lambda pair: worths[pair]))

@@ -56,6 +56,7 @@ class Clockwork:
                 logits[row] = 20 * torch.nn.functional.one_hot(self.labels[key], self.vocab_size)
             else:
                 logits[row, :, 2] = 0.5
+        sure = torch.where(logits.amax((1, 2)) > 1, 5.0, -5.0)
         after = replace(carry, prediction=logits.argmax(-1))
         passes = (num_latent_updates or self.num_latent_updates) + 1
-        return after, ReasonerOutput(torch.zeros_like(logits), logits, torch.zeros(len(inputs)), passes)
+        return after, ReasonerOutput(torch.zeros_like(logits), logits, sure, passes)

@@ -7,11 +7,11 @@ from helpers import TASK, Clockwork, random_core, random_reasoner
 from stable_baselines3 import DQN, PPO
 
 from latent_rl.agents.baselines import (
+    HALTING,
     RandomPolicy,
     action_index,
     fixed_steps,
-    oracle,
-    threshold,
+    halting,
     two_threshold_rule,
 )
 from latent_rl.agents.evaluate import bootstrap_interval, evaluate_policy, report_row
@@ -45,7 +45,8 @@ def test_a_fixed_number_of_steps_equals_plain_decoding() -> None:
 def test_halting_baselines_stop_at_the_first_sure_step() -> None:
     core = uneven_core()
     expected = [i % 5 + 1 for i in range(30)]
-    for policy in (threshold(core.mode, 0.9), two_threshold_rule(core.mode, 0.9, 6), oracle(core.mode)):
+    sure = (halting(core, name) for name in ("act", "verifier", "oracle"))
+    for policy in (halting(core, "threshold", 0.9), two_threshold_rule(core, 0.9, 6), *sure):
         outcome = evaluate_policy(core, policy, BASE)
         assert outcome.steps.tolist() == expected
         assert outcome.solved.all()
@@ -54,14 +55,14 @@ def test_halting_baselines_stop_at_the_first_sure_step() -> None:
 
 def test_the_rule_restarts_at_its_age() -> None:
     core = random_core()
-    outcome = evaluate_policy(core, two_threshold_rule(core.mode, 1.1, 3), BASE)
+    outcome = evaluate_policy(core, two_threshold_rule(core, 1.1, 3), BASE)
     assert outcome.steps.tolist() == [8] * 30
     assert outcome.restarts.tolist() == [2] * 30
 
 
 def test_evaluation_does_not_depend_on_the_batch() -> None:
     core = random_core()
-    rule = two_threshold_rule(core.mode, 0.7, 3)
+    rule = two_threshold_rule(core, 0.7, 3)
     one, other = (evaluate_policy(core, rule, BASE, batch_size=size) for size in (30, 11))
     np.testing.assert_array_equal(one.steps, other.steps)
     np.testing.assert_array_equal(one.solved, other.solved)
@@ -70,7 +71,7 @@ def test_evaluation_does_not_depend_on_the_batch() -> None:
 
 def test_returns_of_an_evaluation_are_the_sum_of_rewards() -> None:
     core = uneven_core(cost_per_pass=0.01)
-    outcome = evaluate_policy(core, oracle(core.mode), BASE)
+    outcome = evaluate_policy(core, halting(core, "oracle"), BASE)
     blanks = (BASE.inputs != BASE.labels).float().mean(1).numpy()
     np.testing.assert_allclose(outcome.returns, blanks + 1 - 0.01 * outcome.passes, atol=1e-5)
 
@@ -92,9 +93,15 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
     core = uneven_core(cost_per_pass=0.01)
     tuned = tune(core, BASE)
     assert tuned.num_steps == 5
-    assert [policy.name for policy in tuned.baselines(core)] == ["fixed-5", "threshold", "rule"]
-    outcome = evaluate_policy(core, threshold(core.mode, tuned.confidence), BASE)
-    assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]
+    assert tuned.baseline(core, "fixed").name == "fixed-5"
+    for name in ("threshold", "rule", "entropy", "act", "verifier", "oracle"):
+        outcome = evaluate_policy(core, tuned.baseline(core, name), BASE)
+        assert outcome.agent == name
+        assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]
+    with pytest.raises(UnknownNameError, match="did you mean 'verifier'"):
+        tuned.baseline(core, "verifer")
+    with pytest.raises(UnknownNameError):
+        tuned.baseline(core, "fixed-0")
 
 
 @pytest.mark.parametrize("age", [None, 3])
@@ -102,9 +109,20 @@ def test_recorded_worth_equals_a_live_evaluation(age: int | None) -> None:
     core = random_core(cost_per_pass=0.01)
     recorded = record(core, BASE, age)
     for confidence in (0.5, 0.9):
-        policy = threshold(core.mode, confidence) if age is None else two_threshold_rule(core.mode, confidence, age)
+        policy = halting(core, "threshold", confidence) if age is None else two_threshold_rule(core, confidence, age)
         live = evaluate_policy(core, policy, BASE)
-        assert halting_worth(recorded, confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
+        assert halting_worth(recorded, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", HALTING)
+def test_every_halting_rule_equals_its_record(name: str) -> None:
+    """What the record says of any threshold is what a live evaluation gives."""
+    core = random_core(cost_per_pass=0.01)
+    recorded = record(core, BASE)
+    scores = recorded.scores[name]
+    middle = float(np.median(scores[np.isfinite(scores)]))
+    live = evaluate_policy(core, halting(core, name, middle), BASE)
+    assert halting_worth(recorded, name, middle) == pytest.approx(live.returns.mean(), abs=1e-4)
 
 
 def test_unknown_agents_and_actions_are_named() -> None:
@@ -172,7 +190,7 @@ def test_agents_learn_to_halt_where_the_answer_is_right(name: str) -> None:
     learned = evaluate_policy(core, LearnedPolicy(name, model), BASE)
     chance = evaluate_policy(core, RandomPolicy(core.mode, np.random.default_rng(0)), BASE)
     fixed = max(evaluate_policy(core, fixed_steps(core.mode, k), BASE).returns.mean() for k in range(1, 9))
-    bound = evaluate_policy(core, oracle(core.mode), BASE)
+    bound = evaluate_policy(core, halting(core, "oracle"), BASE)
     assert learned.returns.mean() > chance.returns.mean() + 0.2
     assert learned.returns.mean() > fixed
     assert learned.returns.mean() > bound.returns.mean() - 0.03
