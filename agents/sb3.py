@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from latent_rl.agents.baselines import action_index
+from latent_rl.agents.operator import ImprovementOperator
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core, State
 from latent_rl.errors import UnknownNameError
@@ -53,7 +54,7 @@ def _raise_bias(layer: Any, row: int, amount: float) -> None:
         layer.bias[row] += amount
 
 
-def _bias_ppo(model: PPO, refine: int) -> None:
+def _bias_logits(model: PPO | ImprovementOperator, refine: int) -> None:
     _raise_bias(model.policy.action_net, refine, REFINE_BIAS)
 
 
@@ -68,7 +69,7 @@ AGENTS: dict[str, AgentSpec] = {
         PPO,
         num_envs=128,
         total_timesteps=65_536,
-        bias_refine=_bias_ppo,
+        bias_refine=_bias_logits,
         arguments={
             "n_steps": 32,
             "batch_size": 512,
@@ -77,6 +78,22 @@ AGENTS: dict[str, AgentSpec] = {
             "gamma": 1.0,
             "gae_lambda": 0.95,
             "ent_coef": 0.003,
+            "policy_kwargs": {"net_arch": [64, 64]},
+        },
+    ),
+    "operator": AgentSpec(
+        ImprovementOperator,
+        num_envs=128,
+        total_timesteps=65_536,
+        bias_refine=_bias_logits,
+        arguments={
+            "n_steps": 32,
+            "batch_size": 512,
+            "n_epochs": 8,
+            "learning_rate": linear_decay(2e-3),
+            "gamma": 1.0,
+            "gae_lambda": 0.95,
+            "target_kl": 0.05,
             "policy_kwargs": {"net_arch": [64, 64]},
         },
     ),
@@ -140,7 +157,7 @@ def make_agent(name: str, core: Core, *, seed: int, tensorboard: Path | None = N
     """A new agent over a batch of environments.
 
     Args:
-        name: "ppo" or "dqn".
+        name: a key of `AGENTS`.
         core: the environment's dynamics.
         seed: of the agent and the environments.
         tensorboard: folder of its TensorBoard run.

@@ -299,8 +299,9 @@ class Core:
         """Give the marked rows an untouched carry; those that restart the puzzle's own givens, some a new view."""
         rows = decision.fresh.nonzero().squeeze(1)
         chosen, restarts = state.select(rows), decision.restarts[rows]
-        # Counted by the step, not by the restart: the same key never draws the same view twice.
-        keys = derive(derive(chosen.keys, _VIEW_STREAM), chosen.step)
+        # Counted by restarts: an episode's k-th view is the same whenever it is asked for, so policies are compared
+        # on the same views.
+        keys = derive(derive(chosen.keys, _VIEW_STREAM), chosen.restarts)
         drawn = self.task.symmetry(uniform(keys, self.task.num_symmetry_draws))
         view = chosen.view.put(decision.new_view[rows], drawn.select(decision.new_view[rows]))
         fresh = replace(

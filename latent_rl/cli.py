@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,8 +107,8 @@ class Evaluate:
             puzzles = first(task, self.split, min(self.num_puzzles, len(task.puzzles(self.split))))
         steps = self.steps
         if steps is None:
-            curve = reasoner_facts(self.reasoner).get("curve")
-            steps = curve[-1]["eval/best_step"] if curve else reasoner.num_supervision_steps
+            chosen = reasoner_facts(self.reasoner).get("decoding")
+            steps = chosen["num_steps"] if chosen else reasoner.num_supervision_steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
         if self.json:
             print(json.dumps(report, indent=2))
@@ -167,7 +168,7 @@ class Reasoners:
         table = Table("reasoner", "parameters", "T", "n", "N_sup", "trained on", "validation solved (steps)")
         for name in shipped_reasoners():
             reasoner, facts = load_reasoner(name), reasoner_facts(name)
-            config, last = reasoner.config, facts["curve"][-1]
+            config, chosen = reasoner.config, facts["decoding"]
             table.add_row(
                 name,
                 f"{sum(parameter.numel() for parameter in reasoner.parameters()):,}",
@@ -175,7 +176,7 @@ class Reasoners:
                 str(config.num_latent_updates),
                 str(config.num_supervision_steps),
                 facts["train"]["task"],
-                f"{last['eval/solved_rate']:.3f} ({last['eval/best_step']})",
+                f"{chosen['solved_rate']:.3f} ({chosen['num_steps']})",
             )
         Console().print(table)
 
@@ -225,6 +226,11 @@ def run(arguments: list[str] | None = None) -> int:
     )
     try:
         command.run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (LatentRLError, OSError) as error:
         print(f"latent-rl: {error}", file=sys.stderr)
         return 2

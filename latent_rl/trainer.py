@@ -227,11 +227,20 @@ def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]
     return optimizers
 
 
+def decoding(reasoner: TRM, task: Task, num_steps: int) -> dict[str, Any]:
+    """The number of steps, up to `num_steps`, that solves most of the whole validation split."""
+    puzzles = task.puzzles("validation")
+    result = evaluate_fixed(reasoner, task, puzzles, num_steps)
+    best = result.best_step
+    return {"num_steps": best, "solved_rate": result.solved_rate[best - 1].item(), "num_puzzles": len(puzzles)}
+
+
 def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False) -> TRM:
     """Train `reasoner` and keep its moving average in the folder `out`.
 
     The folder gets `config.json`, `reasoner.safetensors` (the average), `training.safetensors` (to resume) and
-    TensorBoard logs. A run that was killed at any moment goes on with `resume` exactly as if it had not been.
+    TensorBoard logs; at the end the best number of steps is chosen on the whole validation split. A run that was
+    killed at any moment goes on with `resume` exactly as if it had not been.
 
     Args:
         config: how.
@@ -280,9 +289,11 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
             bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
             bar.update()
             if batch % config.save_every == 0 or last:
-                elapsed = time.monotonic() - started
-                facts = {**provenance(config), "batch": batch, "seconds": round(elapsed), "curve": curve}
+                seconds = time.monotonic() - started
+                facts = {**provenance(config), "batch": batch, "seconds": round(seconds), "curve": curve}
                 save_reasoner(averaged, out, facts)
-                save_training_state(saved, state, batch, elapsed, curve)
+                save_training_state(saved, state, batch, seconds, curve)
     writer.close()
+    facts = {**provenance(config), "batch": batch, "seconds": round(seconds), "curve": curve}
+    save_reasoner(averaged, out, {**facts, "decoding": decoding(averaged, task, config.validation_steps)})
     return averaged.requires_grad_(False).eval()

@@ -130,6 +130,9 @@ def test_a_run_leaves_a_reasoner_with_its_history(tmp_path: Path) -> None:
 
     again = evaluate_fixed(loaded, TASK, first(TASK, "validation", 8), 3)
     assert last["eval/solved_rate"] == again.solved_rate.max()
+    whole = evaluate_fixed(loaded, TASK, TASK.puzzles("validation"), 3)
+    assert facts["decoding"]["num_steps"] == whole.best_step
+    assert facts["decoding"]["num_puzzles"] == len(TASK.puzzles("validation"))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
