@@ -63,6 +63,8 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     folder = reasoner_folder(name_or_path)
     data = read_json(folder / CONFIG)
     try:
+        if data["architecture"] not in ARCHITECTURES:
+            raise UnknownNameError("architecture", data["architecture"], ARCHITECTURES)
         _, config_class = ARCHITECTURES[data["architecture"]]
         reasoner = make_reasoner(from_dict(config_class, data["reasoner"]), compute_dtype)
     except (KeyError, TypeError, LatentRLError) as error:

@@ -30,7 +30,7 @@ class TRMConfig:
     num_layers: int = 1
     """Blocks in the network."""
     mixer: str = "mlp"
-    """How cells see each other: "mlp" (best on small fixed grids), "mlp_cell_norm" (the public TRM's) or "attention"."""
+    """How cells see each other: "mlp" (best on small fixed grids), "attention", "mlp_cell_norm" (the public TRM's)."""
     num_heads: int = 4
     """Heads, with attention."""
     expansion: float = 4.0
@@ -79,8 +79,8 @@ class TRMConfig:
         puzzle = (self.num_puzzle_ids, self.puzzle_width, self.num_puzzle_positions)
         if any(puzzle) and not (min(puzzle) > 0 and self.puzzle_width <= self.num_puzzle_positions * self.width):
             raise InvalidValueError(
-                "num_puzzle_ids, puzzle_width and num_puzzle_positions must be all 0, or all positive with a puzzle_width"
-                f" of at most num_puzzle_positions * width; got {puzzle} and a width of {self.width}."
+                "num_puzzle_ids, puzzle_width and num_puzzle_positions must be all 0, or all positive with puzzle_width"
+                f" at most num_puzzle_positions * width; got {puzzle} and a width of {self.width}."
             )
 
     @property
@@ -98,8 +98,7 @@ def make_blocks(config: TRMConfig, num_blocks: int) -> nn.ModuleList:
     """A network of the config's shape with random weights."""
     block, rotary = BLOCKS[config.mixer], config.positions == "rotary"
     return nn.ModuleList(
-        block(config.width, config.num_heads, config.num_positions, config.expansion, rotary)
-        for _ in range(num_blocks)
+        block(config.width, config.num_heads, config.num_positions, config.expansion, rotary) for _ in range(num_blocks)
     )
 
 
