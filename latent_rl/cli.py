@@ -16,7 +16,9 @@ from rich.table import Table
 
 from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
-from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts, shipped_reasoners
+from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, shipped_reasoners
+from latent_rl.reasoners.public import load_public_checkpoint, read_arch
+from latent_rl.reasoners.public_weights import newest_checkpoint
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS, first
@@ -182,6 +184,34 @@ class Reasoners:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import:
+    """Convert a run folder of the public TRM, HRM or DIS code (needs the extra "public")."""
+
+    folder: tyro.conf.Positional[Path]
+    """The run folder: all_config.yaml and step_N; the newest weights are taken."""
+    out: Path
+    """The folder to write."""
+    vocab_size: int | None = None
+    """V; default: the weights tell."""
+    seq_len: int | None = None
+    """L, if neither the weights nor a dataset.json tell."""
+    dataset: Path | None = None
+    """The folder of the dataset that the run was trained on."""
+
+    def run(self) -> None:
+        """Convert, then say where the reasoner is."""
+        if (self.out / CONFIG).exists():
+            raise InvalidValueError(f"--out must not hold a reasoner already; {self.out} does. Choose another folder.")
+        reasoner = load_public_checkpoint(self.folder, self.vocab_size, self.seq_len, self.dataset)
+        source = {"weights": newest_checkpoint(self.folder).name, "arch": dataclasses.asdict(read_arch(self.folder))}
+        save_reasoner(reasoner, self.out, {"imported": source})
+        print(
+            f"reasoner (V={reasoner.vocab_size}, L={reasoner.seq_len}) saved in {self.out};"
+            f" try: latent-rl evaluate --reasoner {self.out} --task ..."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MakeBank:
     """Generate a bank of base puzzles (needs the extra "generate")."""
 
@@ -215,6 +245,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "tasks": Tasks,
     "reasoners": Reasoners,
+    "import": Import,
     "make-bank": MakeBank,
 }
 

@@ -100,9 +100,10 @@ class Carry(Batched):
     """What a reasoner hands from one supervision step to the next.
 
     Attributes:
-        answer: [B, L, D], the current answer, embedded (the paper's y, z_H); compute dtype.
-        latent: [B, L, D], the scratchpad (z, z_L), never decoded; compute dtype.
-        prediction: int64 [B, L], the previous step's argmax answer (the inputs before any step).
+        answer: [B, P + L, D], the current answer, embedded (the paper's y, z_H), behind P puzzle positions (mostly
+            none); compute dtype.
+        latent: [B, P + L, D], the scratchpad (z, z_L), never decoded; compute dtype.
+        prediction: int64 [B, L], the previous step's argmax answer (zeros before any step).
     """
 
     answer: Tensor
@@ -119,9 +120,11 @@ class ReasonerOutput(Batched):
         conditional_logits: float32 [B, L, V], readout of the answer after the step (l_c).
         halt_logit: float32 [B], the halting head's log-odds that the answer is right; 0 without such a head.
         passes: forward passes that each row of the step cost, T * (n + 1).
+        continue_logit: float32 [B], the halting head's value of another step; None without such a head.
     """
 
     reference_logits: Tensor
     conditional_logits: Tensor
     halt_logit: Tensor
     passes: int
+    continue_logit: Tensor | None = None

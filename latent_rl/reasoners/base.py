@@ -42,7 +42,7 @@ class Reasoner(Protocol):
             inputs: int64 [B, L].
             carry: the state, B rows.
             step_index: counted from 0; an int, or int64 [B].
-            puzzle_ids: int64 [B]; reasoners without puzzle embeddings ignore it.
+            puzzle_ids: int64 [B], by default 0; reasoners without puzzle embeddings ignore it.
             num_latent_updates: n for this step, instead of the trained one.
         """
 

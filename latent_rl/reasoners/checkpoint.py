@@ -11,11 +11,13 @@ from safetensors.torch import save as save_tensors
 
 from latent_rl.config import from_dict, read_json, write_atomically, write_json
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError
+from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
-ARCHITECTURES = {"trm": (TRM, TRMConfig)}
+ARCHITECTURES: dict[str, tuple[type[TRM], type[TRMConfig]]] = {"trm": (TRM, TRMConfig), "hrm": (HRM, HRMConfig)}
+"""Module and config of what a folder can hold, by the name that its `config.json` gives it."""
 
 
 def shipped_reasoners() -> tuple[str, ...]:
@@ -41,6 +43,12 @@ def reasoner_facts(name_or_path: str | Path) -> dict[str, Any]:
     return read_json(reasoner_folder(name_or_path) / CONFIG)
 
 
+def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM:
+    """The module that a config describes, with random weights."""
+    modules = {config_class: module for module, config_class in ARCHITECTURES.values()}
+    return modules[type(config)](config, compute_dtype)
+
+
 def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> TRM:
     """Load a reasoner by the name of a shipped one or from a folder, ready for inference.
 
@@ -55,8 +63,10 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     folder = reasoner_folder(name_or_path)
     data = read_json(folder / CONFIG)
     try:
-        module, config_class = ARCHITECTURES[data["architecture"]]
-        reasoner = module(from_dict(config_class, data["reasoner"]), compute_dtype)
+        if data["architecture"] not in ARCHITECTURES:
+            raise UnknownNameError("architecture", data["architecture"], ARCHITECTURES)
+        _, config_class = ARCHITECTURES[data["architecture"]]
+        reasoner = make_reasoner(from_dict(config_class, data["reasoner"]), compute_dtype)
     except (KeyError, TypeError, LatentRLError) as error:
         raise CheckpointError(f"{folder / CONFIG} must describe a reasoner: {error}") from error
     try:
@@ -73,9 +83,15 @@ def save_reasoner(reasoner: TRM, path: str | Path, facts: dict[str, Any] | None 
         reasoner: the module; its weights are written as float32.
         path: the folder, made if need be.
         facts: kept in `config.json` beside the architecture (how it was trained, versions, seed).
+
+    Raises:
+        UnknownNameError: the reasoner is of no architecture in `ARCHITECTURES`.
     """
     folder = Path(path)
-    config = {"architecture": "trm", "reasoner": dataclasses.asdict(reasoner.config), **(facts or {})}
+    architecture = next((name for name, (module, _) in ARCHITECTURES.items() if module is type(reasoner)), None)
+    if architecture is None:
+        raise UnknownNameError("architecture", type(reasoner).__name__, ARCHITECTURES)
+    config = {"architecture": architecture, "reasoner": dataclasses.asdict(reasoner.config), **(facts or {})}
     write_json(folder / CONFIG, config)
     state = {name: tensor.contiguous() for name, tensor in reasoner.state_dict().items()}
     write_atomically(folder / WEIGHTS, save_tensors(state))

@@ -14,6 +14,8 @@ from latent_rl.reasoners.base import best_compute_dtype
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Carry, ReasonerOutput
 
+POSITIONS = ("rotary", "learned", "none")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TRMConfig:
@@ -28,7 +30,7 @@ class TRMConfig:
     num_layers: int = 1
     """Blocks in the network."""
     mixer: str = "mlp"
-    """How cells see each other: "mlp" (best on small fixed grids) or "attention"."""
+    """How cells see each other: "mlp" (best on small fixed grids), "attention", "mlp_cell_norm" (the public TRM's)."""
     num_heads: int = 4
     """Heads, with attention."""
     expansion: float = 4.0
@@ -43,6 +45,20 @@ class TRMConfig:
     """Embed the integer step index and add it to the input embedding."""
     feedback: bool = False
     """Embed the previous step's prediction and add it to the input embedding."""
+    input_feedback: bool = False
+    """From the second step on, read the previous step's prediction in place of the inputs."""
+    positions: str = "rotary"
+    """How cells know where they are: "rotary" (in attention), "learned" (an embedding of their own) or "none"."""
+    num_puzzle_ids: int = 0
+    """Puzzles that have an embedding of their own; 0 for none."""
+    puzzle_width: int = 0
+    """Width of a puzzle's embedding: cut into puzzle positions, the rest of which stays zero."""
+    num_puzzle_positions: int = 0
+    """P, positions in front of the cells for the puzzle's embedding; the halting head reads the first."""
+    continue_head: bool = False
+    """Give the halting head a second logit, the value of another step (Q-halting)."""
+    injection_first: bool = False
+    """Add up z_L + (z_H + x), as the public code does, instead of (z_L + z_H) + x: the same but for rounding."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -52,18 +68,45 @@ class TRMConfig:
         )  # fmt: skip
         for name in positive:
             if getattr(self, name) < 1:
-                raise InvalidValueError(f"TRMConfig.{name} must be at least 1; got {getattr(self, name)}.")
-        if self.mixer not in BLOCKS:
-            raise UnknownNameError("mixer", self.mixer, BLOCKS)
+                raise InvalidValueError(f"{type(self).__name__}.{name} must be at least 1; got {getattr(self, name)}.")
+        for kind, name, known in (("mixer", self.mixer, BLOCKS), ("positions", self.positions, POSITIONS)):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
         if self.mixer == "attention" and self.width % (2 * self.num_heads):
             raise InvalidValueError(
                 f"TRMConfig.width must be a multiple of 2 * num_heads; got {self.width} and {self.num_heads}."
             )
+        puzzle = (self.num_puzzle_ids, self.puzzle_width, self.num_puzzle_positions)
+        if any(puzzle) and not (min(puzzle) > 0 and self.puzzle_width <= self.num_puzzle_positions * self.width):
+            raise InvalidValueError(
+                "num_puzzle_ids, puzzle_width and num_puzzle_positions must be all 0, or all positive with puzzle_width"
+                f" at most num_puzzle_positions * width; got {puzzle} and a width of {self.width}."
+            )
+
+    @property
+    def num_positions(self) -> int:
+        """P + L, the positions of a state."""
+        return self.num_puzzle_positions + self.seq_len
 
     @property
     def passes_per_step(self) -> int:
         """Forward passes of one supervision step, T * (n + 1)."""
         return self.num_cycles * (self.num_latent_updates + 1)
+
+
+def make_blocks(config: TRMConfig, num_blocks: int) -> nn.ModuleList:
+    """A network of the config's shape with random weights."""
+    block, rotary = BLOCKS[config.mixer], config.positions == "rotary"
+    return nn.ModuleList(
+        block(config.width, config.num_heads, config.num_positions, config.expansion, rotary) for _ in range(num_blocks)
+    )
+
+
+def run_blocks(blocks: nn.ModuleList, states: Tensor) -> Tensor:
+    """One forward pass of a network."""
+    for block in blocks:
+        states = block(states)
+    return states
 
 
 class TRM(nn.Module):
@@ -73,7 +116,7 @@ class TRM(nn.Module):
     of which only the last carries gradient. The readout is linear in z_H.
 
     Source: paper, "Objects" and "TRM as the baseline".
-    Differs: without puzzle positions the halting head reads cell 0.
+    Differs: without puzzle positions, which are off by default, the halting head reads cell 0.
 
     Args:
         config: the shape.
@@ -94,15 +137,16 @@ class TRM(nn.Module):
             self.embed_step = nn.Parameter(truncated_normal(config.num_supervision_steps, width, std=std))
         if config.feedback:
             self.embed_prediction = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
+        if config.positions == "learned":
+            self.embed_positions = nn.Parameter(truncated_normal(config.num_positions, width, std=std))
+        if config.num_puzzle_ids:
+            self.embed_puzzles = nn.Parameter(torch.zeros(config.num_puzzle_ids, config.puzzle_width))
         self.initial_answer = nn.Buffer(truncated_normal(width, std=1.0))
         self.initial_latent = nn.Buffer(truncated_normal(width, std=1.0))
-        block = BLOCKS[config.mixer]
-        self.cells_first = block.cells_first
-        self.blocks = nn.ModuleList(
-            block(width, config.num_heads, config.seq_len, config.expansion) for _ in range(config.num_layers)
-        )
+        self.cells_first = BLOCKS[config.mixer].cells_first
+        self.blocks = make_blocks(config, config.num_layers)
         self.head = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
-        self.halt_head = nn.Linear(width, 1)
+        self.halt_head = nn.Linear(width, 2 if config.continue_head else 1)
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, -5.0)
         self._recursion: Callable[..., tuple[Tensor, Tensor]] = self._recurse
@@ -113,10 +157,11 @@ class TRM(nn.Module):
 
     def initial_carry(self, batch_size: int) -> Carry:
         """One fixed random vector per state, at every cell."""
-        shape = (batch_size, self.seq_len, self.config.width)
+        shape = (batch_size, self.config.num_positions, self.config.width)
         answer = self.initial_answer.to(self.compute_dtype).expand(shape)
         latent = self.initial_latent.to(self.compute_dtype).expand(shape)
-        return Carry(answer, latent, torch.zeros(shape[:2], dtype=torch.int64, device=answer.device))
+        prediction = torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=answer.device)
+        return Carry(answer, latent, prediction)
 
     def step(
         self,
@@ -130,50 +175,82 @@ class TRM(nn.Module):
         """Run one supervision step; see `Reasoner.step`.
 
         Raises:
-            InvalidValueError: inputs are not int64 [B, L].
+            InvalidValueError: inputs are not int64 [B, L], or puzzle_ids not int64 [B] of known puzzles.
         """
         if inputs.dtype != torch.int64 or inputs.ndim != 2 or inputs.shape[1] != self.seq_len:
             raise InvalidValueError(
                 f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
             )
         updates = num_latent_updates or self.num_latent_updates
-        x = self._embed(inputs, carry, step_index)
+        x = self._embed(inputs, carry, step_index, puzzle_ids)
         answer, latent = self._arrange(carry.answer), self._arrange(carry.latent)
-        reference = F.linear(carry.answer.float(), self.head)
+        reference = self._read(carry.answer)
         with torch.no_grad():
             for _ in range(self.config.num_cycles - 1):
                 answer, latent = self._recursion(x, answer, latent, updates)
         answer, latent = self._recursion(x, answer, latent, updates)
         after = Carry(self._arrange(answer), self._arrange(latent), carry.prediction)
-        conditional = F.linear(after.answer.float(), self.head)
-        halt = self.halt_head(after.answer[:, 0].float()).squeeze(-1)
+        conditional = self._read(after.answer)
+        halting = self.halt_head(after.answer[:, 0].float()).unbind(-1)
         after = replace(after, prediction=conditional.detach().argmax(-1))
         passes = self.config.num_cycles * (updates + 1)
-        return after, ReasonerOutput(reference, conditional, halt, passes)
+        return after, ReasonerOutput(reference, conditional, halting[0], passes, *halting[1:])
+
+    def _read(self, answer: Tensor) -> Tensor:
+        return F.linear(answer[:, self.config.num_puzzle_positions :].float(), self.head)
 
     def _arrange(self, states: Tensor) -> Tensor:
         """Swap between the public [B, L, D] and the layout in which the blocks compute."""
         return states.transpose(0, 1) if self.cells_first else states
 
-    def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor) -> Tensor:
-        # F.embedding: indexing a parameter with a tensor breaks a compiled graph.
-        cells = inputs.T if self.cells_first else inputs
-        x = F.embedding(cells, self.embed_tokens)
+    def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:
+        index = torch.as_tensor(step_index, device=inputs.device)
+        if self.config.input_feedback:
+            inputs = torch.where((index > 0)[..., None], carry.prediction, inputs)
+        parts = [self._embed_cells(inputs, self.embed_tokens)]
+        if self.config.num_puzzle_positions:
+            parts.insert(0, self._embed_puzzle(puzzle_ids, len(inputs)))
         if self.config.step_embedding:
-            index = torch.as_tensor(step_index, device=inputs.device)
             step = F.embedding(index.clamp(max=self.num_supervision_steps - 1), self.embed_step)
-            x = x + (step[:, None] if step.ndim == 2 and not self.cells_first else step)
+            step = step[:, None] if step.ndim == 2 and not self.cells_first else step
+            parts = [part + step for part in parts]
         if self.config.feedback:
-            previous = carry.prediction.T if self.cells_first else carry.prediction
-            x = x + F.embedding(previous, self.embed_prediction)
+            parts[-1] = parts[-1] + self._embed_cells(carry.prediction, self.embed_prediction)
+        x = torch.cat(parts, dim=0 if self.cells_first else 1)
+        if self.config.positions == "learned":
+            positions = self.embed_positions[:, None] if self.cells_first else self.embed_positions
+            x = (x + positions) * math.sqrt(1 / 2)
         return (x * math.sqrt(self.config.width)).to(self.compute_dtype)
+
+    def _embed_cells(self, tokens: Tensor, table: Tensor) -> Tensor:
+        # F.embedding: indexing a parameter with a tensor breaks a compiled graph.
+        return F.embedding(tokens.T if self.cells_first else tokens, table)
+
+    def _embed_puzzle(self, puzzle_ids: Tensor | None, batch_size: int) -> Tensor:
+        config = self.config
+        if puzzle_ids is None:
+            puzzle_ids = torch.zeros(batch_size, dtype=torch.int64, device=self.embed_puzzles.device)
+        elif puzzle_ids.dtype != torch.int64 or puzzle_ids.shape != (batch_size,):
+            raise InvalidValueError(
+                f"puzzle_ids must be int64 [{batch_size}]; got {puzzle_ids.dtype} {list(puzzle_ids.shape)}."
+            )
+        elif not bool(((puzzle_ids >= 0) & (puzzle_ids < config.num_puzzle_ids)).all()):
+            raise InvalidValueError(
+                f"puzzle_ids must be in 0..{config.num_puzzle_ids - 1}; got {puzzle_ids.tolist()}."
+                " Puzzles that the reasoner was not trained on have no embedding."
+            )
+        flat = F.embedding(puzzle_ids, self.embed_puzzles)
+        flat = F.pad(flat, (0, config.num_puzzle_positions * config.width - config.puzzle_width))
+        return self._arrange(flat.view(batch_size, config.num_puzzle_positions, config.width))
 
     def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
         for _ in range(updates):
-            latent = self._network(latent + answer + x)
-        return self._network(answer + latent), latent
+            latent = self._update_latent(x, answer, latent)
+        return self._update_answer(answer + latent), latent
 
-    def _network(self, states: Tensor) -> Tensor:
-        for block in self.blocks:
-            states = block(states)
-        return states
+    def _update_latent(self, x: Tensor, answer: Tensor, latent: Tensor) -> Tensor:
+        total = latent + (answer + x) if self.config.injection_first else latent + answer + x
+        return run_blocks(self.blocks, total)
+
+    def _update_answer(self, states: Tensor) -> Tensor:
+        return run_blocks(self.blocks, states)
