@@ -1,6 +1,7 @@
 """Paired evaluation of step policies: the same puzzles, the same randomness, bootstrap intervals."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ class Outcome:
     returns: np.ndarray
 
 
+def episode_keys(count: int, seed: int) -> torch.Tensor:
+    """Int64 [P], the randomness of every puzzle's episode in an evaluation: of the seed and the place alone."""
+    return derive(mix(torch.full((count,), seed + 1)), torch.arange(count))
+
+
 def evaluate_policy(
     core: Core, policy: StepPolicy, puzzles: Puzzles, *, seed: int = 0, batch_size: int = 256
 ) -> Outcome:
@@ -45,7 +51,7 @@ def evaluate_policy(
         raise InvalidValueError("an evaluation needs at least one puzzle; got none.")
     columns = {name: np.zeros(count, dtype=np.int64) for name in ("solved", "passes", "steps", "restarts")}
     returns = np.zeros(count)
-    keys = derive(mix(torch.full((count,), seed + 1)), torch.arange(count))
+    keys = episode_keys(count, seed)
     for start in range(0, count, batch_size):
         rows = torch.arange(start, min(start + batch_size, count))
         state = core.begin(puzzles.select(rows), keys[rows])
@@ -84,8 +90,8 @@ def bootstrap_interval(values: np.ndarray, *, seed: int = 0, resamples: int = 20
     return float(low), float(high)
 
 
-def report_row(outcome: Outcome) -> dict[str, float | int | str]:
-    """One row of `report.json`."""
+def report_row(outcome: Outcome, **more: Any) -> dict[str, Any]:
+    """One row of `report.json`; `more` is added to it."""
     low, high = bootstrap_interval(outcome.solved)
     return {
         "agent": outcome.agent,
@@ -96,4 +102,5 @@ def report_row(outcome: Outcome) -> dict[str, float | int | str]:
         "mean_steps": float(outcome.steps.mean()),
         "mean_return": float(outcome.returns.mean()),
         "num_puzzles": len(outcome.solved),
+        **more,
     }

@@ -14,6 +14,7 @@ import torch
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 
 from latent_rl.agents.baselines import action_index
 from latent_rl.agents.operator import ImprovementOperator
@@ -153,20 +154,20 @@ class EpisodeStatistics(BaseCallback):
         return True
 
 
-def make_agent(name: str, core: Core, *, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
+def make_agent(name: str, core: Core, *, seed: int, logs: Path | None = None) -> BaseAlgorithm:
     """A new agent over a batch of environments.
 
     Args:
         name: a key of `AGENTS`.
         core: the environment's dynamics.
         seed: of the agent and the environments.
-        tensorboard: folder of its TensorBoard run.
+        logs: the folder of its TensorBoard run; None logs nothing.
     """
     spec = agent_spec(name)
     env = LatentVecEnv(core, spec.num_envs)
-    log = None if tensorboard is None else str(tensorboard)
-    model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", tensorboard_log=log, **spec.arguments)
+    model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **spec.arguments)
     spec.bias_refine(model, action_index(core.mode, "refine"))
+    model.set_logger(configure(None if logs is None else str(logs), [] if logs is None else ["tensorboard"]))
     return model
 
 

@@ -1,13 +1,30 @@
-"""The command line: `latent-rl`, or `python -m latent_rl`."""
+"""The command line: `latent-rl`, or `python -m latent_rl`. Its composition root: the one place that knows all parts."""
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train and evaluate agents on the same puzzles, over several seeds."""
+
+
+def _commands_of_agents(arguments: list[str]) -> dict[str, Callable[..., Any]]:
+    """Commands that need `latent_rl.agents`, which is imported only if one of them was asked for: it takes seconds."""
+    if arguments[:1] == ["compare"]:
+        from latent_rl.agents.compare import Comparison
+
+        return {"compare": Comparison}
+    return {"compare": Compare}
 
 
 def main() -> None:
     """Run the command line; exit status 2 and one line for a user's mistake."""
     from latent_rl import cli
 
-    sys.exit(cli.run())
+    sys.exit(cli.run(sys.argv[1:], _commands_of_agents(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,7 +106,7 @@ class Evaluate:
         if self.puzzles is not None:
             puzzles = read_puzzles(self.puzzles, task)
         else:
-            puzzles = first(task, self.split, min(self.num_puzzles, len(task.puzzles(self.split))))
+            puzzles = first(task, self.split, self.num_puzzles)
         steps = self.steps
         if steps is None:
             chosen = reasoner_facts(self.reasoner).get("decoding")
@@ -250,10 +250,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it went well, 2 after a user's mistake."""
+def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | None = None) -> int:
+    """Run one command, of this file or of `more_commands`; 0 if it went well, 2 after a user's mistake."""
     command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="latent-rl", description="Latent recursion as a decision process.", args=arguments
+        {**COMMANDS, **(more_commands or {})},
+        prog="latent-rl",
+        description="Latent recursion as a decision process.",
+        args=arguments,
     )
     try:
         command.run()

@@ -258,7 +258,7 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     """
     task = make_task(config.task)
     check_fits(reasoner, task)
-    validation = first(task, "validation", min(config.num_validation, len(task.puzzles("validation"))))
+    validation = first(task, "validation", config.num_validation)
     average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
     optimizers = make_optimizers(config, reasoner)
     state = TrainingState(reasoner, average, optimizers, config=provenance(config)["train"])

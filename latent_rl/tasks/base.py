@@ -77,14 +77,11 @@ def sample(task: Task, split: Split, batch_size: int, generator: torch.Generator
 
 
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
-    """The first `num_puzzles` base puzzles of a split, as they are: the same for everyone who evaluates.
+    """The first `num_puzzles` base puzzles of a split as they are, all if it has fewer: the same for everyone.
 
     Raises:
-        InvalidValueError: the split has fewer, or `num_puzzles` is below 1.
+        InvalidValueError: `num_puzzles` is below 1.
     """
-    base = task.puzzles(split)
-    if not 1 <= num_puzzles <= len(base):
-        raise InvalidValueError(
-            f"the number of puzzles must be in 1..{len(base)} (the {split} split of {task.name}); got {num_puzzles}."
-        )
-    return base.map(lambda tensor: tensor[:num_puzzles])
+    if num_puzzles < 1:
+        raise InvalidValueError(f"the number of puzzles must be at least 1; got {num_puzzles}.")
+    return task.puzzles(split).map(lambda tensor: tensor[:num_puzzles])

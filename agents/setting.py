@@ -1,0 +1,113 @@
+"""What a comparison is about: task, reasoner, environment, puzzles. Command lines are its fields."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latent_rl.agents.baselines import RandomPolicy, StepPolicy
+from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
+from latent_rl.agents.tune import Tuned, tune
+from latent_rl.envs import HORIZONS
+from latent_rl.envs.core import Core
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.base import first
+from latent_rl.tasks.registry import make_task
+from latent_rl.types import Puzzles
+
+
+@dataclass(kw_only=True)
+class Setting:
+    """The environment, and the puzzles on which its agents are compared."""
+
+    task: str = "sudoku9x9-hard"
+    """Name of the task."""
+    reasoner: str | None = None
+    """Name or folder of the reasoner; default: the shipped one of the task."""
+    actions: tuple[str, ...] = ("halt", "refine", "restart_view")
+    """The action table."""
+    reward: str = "token_accuracy"
+    """The potential whose improvement is rewarded; "constraints" needs no labels."""
+    observation: str = "features"
+    """What agents see: "features", "latent" or "verifier"."""
+    submit: str = "best_confidence"
+    """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
+    horizon: int | None = None
+    """Supervision steps an episode may take; default: the task's own."""
+    cost_per_pass: float = 0.001
+    """Price of one forward pass, in units of reward."""
+    total_timesteps: int | None = None
+    """Environment steps of training; default: the agent's own."""
+    num_validation: int = 256
+    """Puzzles on which the baselines' constants are chosen; at most the whole split."""
+    num_test: int = 1000
+    """Held-out puzzles for the report; at most the whole split."""
+
+    def make_core(self, reasoner: Reasoner | None = None) -> Core:
+        """The environment's dynamics; a reasoner given here takes the place of the named one."""
+        return Core(
+            self.task,
+            reasoner or self.reasoner,
+            actions=self.actions,
+            reward=self.reward,
+            observation=self.observation,
+            submit=self.submit,
+            horizon=self.horizon or HORIZONS.get(self.task, 64),
+            cost_per_pass=self.cost_per_pass,
+        )
+
+    def test_puzzles(self) -> Puzzles:
+        """The first `num_test` puzzles of the test split."""
+        return first(make_task(self.task), "test", self.num_test)
+
+    def tune(self, core: Core) -> Tuned:
+        """The baselines' constants, chosen on the first `num_validation` puzzles of the validation split."""
+        return tune(core, first(core.task, "validation", self.num_validation))
+
+    def facts(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
+
+
+def is_learned(name: str) -> bool:
+    """Whether the agent of that name is trained."""
+    return name in AGENTS
+
+
+def baseline_policy(name: str, core: Core, tuned: Tuned, seed: int) -> StepPolicy:
+    """The baseline of that name; see `Tuned.baseline`.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    return RandomPolicy(core.mode, np.random.default_rng(seed)) if name == "random" else tuned.baseline(core, name)
+
+
+def trained_policy(
+    name: str, core: Core, *, seed: int, timesteps: int | None, folder: Path, logs: Path, progress: bool
+) -> LearnedPolicy:
+    """Train an agent and save it, or load what an earlier run saved.
+
+    Args:
+        name: a key of `AGENTS`.
+        core: the dynamics.
+        seed: of agent and environments.
+        timesteps: environment steps; None takes the agent's own.
+        folder: gets `agent.zip`.
+        logs: the folder of its TensorBoard run.
+        progress: show a progress bar.
+
+    Raises:
+        UnknownNameError: no agent has that name.
+    """
+    spec, saved = agent_spec(name), folder / "agent.zip"
+    if saved.exists():
+        return LearnedPolicy(name, spec.algorithm.load(saved, device="cpu"))
+    model = make_agent(name, core, seed=seed, logs=logs)
+    model.learn(timesteps or spec.total_timesteps, callback=EpisodeStatistics(), progress_bar=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "partial.zip"
+    model.save(partial)
+    partial.replace(saved)
+    return LearnedPolicy(name, model)
