@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from latent_rl.envs.actions import ActionMode
-from latent_rl.envs.core import Core, State
+from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 
 Condition = Callable[[State], Tensor]

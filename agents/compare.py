@@ -126,15 +126,16 @@ def display_name(name: str, policy: StepPolicy) -> str:
 
 
 def run_one(
-    args: Comparison, name: str, seed: int, core: Core, tuned: Tuned, test: Puzzles
+    args: Comparison, name: str, seed: int, cores: tuple[Core, Core], tuned: Tuned, test: Puzzles
 ) -> tuple[StepPolicy, Outcome]:
-    """Train and evaluate one agent with one seed, or load what an earlier run left of it."""
+    """Train (on the second core) and evaluate (on the first) one agent, or load what an earlier run left of it."""
+    core, training = cores
     logs = args.out / "tensorboard" / name / f"seed{seed}"
     folder = args.out / "agents" / f"{name}-{seed}"
     policy: StepPolicy
     if is_learned(name):
         policy = trained_policy(
-            name, core, seed=seed, timesteps=args.total_timesteps, folder=folder, logs=logs, progress=args.progress
+            name, training, seed=seed, timesteps=args.total_timesteps, folder=folder, logs=logs, progress=args.progress
         )
     else:
         policy = baseline_policy(name, core, tuned, seed)
@@ -182,13 +183,14 @@ def compare(args: Comparison) -> list[dict[str, Any]]:
     for name in args.agents:
         if not is_learned(name):
             baseline_policy(name, core, tuned, 0)  # a wrong name must not cost an hour
+    training = args.training_core(core)
     outcomes: dict[str, list[Outcome]] = {}
     policies: dict[str, StepPolicy] = {}
     rows: list[dict[str, Any]] = []
     for seed in range(args.seeds):
         for name in args.agents:
             console.print(f"{name}, seed {seed}")
-            policy, outcome = run_one(args, name, seed, core, tuned, test)
+            policy, outcome = run_one(args, name, seed, (core, training), tuned, test)
             policies.setdefault(outcome.agent, policy)
             outcomes.setdefault(outcome.agent, []).append(outcome)
             rows.append(report_row(outcome, seed=seed))

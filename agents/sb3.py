@@ -19,7 +19,8 @@ from stable_baselines3.common.logger import configure
 from latent_rl.agents.baselines import action_index
 from latent_rl.agents.operator import ImprovementOperator
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs.core import Core, State
+from latent_rl.envs.core import Core
+from latent_rl.envs.state import State
 from latent_rl.errors import UnknownNameError
 
 REFINE_BIAS = 3.0

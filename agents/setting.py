@@ -11,6 +11,7 @@ from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent
 from latent_rl.agents.tune import Tuned, tune
 from latent_rl.envs import HORIZONS
 from latent_rl.envs.core import Core
+from latent_rl.envs.recorded import RecordedCore
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
@@ -39,6 +40,8 @@ class Setting:
     """Price of one forward pass, in units of reward."""
     total_timesteps: int | None = None
     """Environment steps of training; default: the agent's own."""
+    recorded: int = 0
+    """Train on the recorded steps of this many puzzles, which become look-ups once met; 0 trains live."""
     num_validation: int = 256
     """Puzzles on which the baselines' constants are chosen; at most the whole split."""
     num_test: int = 1000
@@ -46,16 +49,24 @@ class Setting:
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:
         """The environment's dynamics; a reasoner given here takes the place of the named one."""
-        return Core(
-            self.task,
-            reasoner or self.reasoner,
-            actions=self.actions,
-            reward=self.reward,
-            observation=self.observation,
-            submit=self.submit,
-            horizon=self.horizon or HORIZONS.get(self.task, 64),
-            cost_per_pass=self.cost_per_pass,
-        )
+        return Core(self.task, reasoner or self.reasoner, **self._dynamics())
+
+    def training_core(self, core: Core) -> Core:
+        """What agents train on: `core` itself, or one that records its reasoner's steps."""
+        if self.recorded == 0:
+            return core
+        pool = first(core.task, "train", self.recorded)
+        return RecordedCore(core.task, core.reasoner, pool=pool, **self._dynamics())
+
+    def _dynamics(self) -> dict[str, Any]:
+        return {
+            "actions": self.actions,
+            "reward": self.reward,
+            "observation": self.observation,
+            "submit": self.submit,
+            "horizon": self.horizon or HORIZONS.get(self.task, 64),
+            "cost_per_pass": self.cost_per_pass,
+        }
 
     def test_puzzles(self) -> Puzzles:
         """The first `num_test` puzzles of the test split."""

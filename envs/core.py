@@ -1,7 +1,7 @@
 """The decision process: the only dynamics, batched on tensors. One step is one supervision step of the reasoner."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 from latent_rl.envs.actions import Action, Decision, make_action_mode
 from latent_rl.envs.observations import (
     FEATURES,
+    KEPT_FEATURES,
     OBSERVATION_BOUND,
     OBSERVATIONS,
+    STEP_FEATURES,
     StepView,
     cell_confidence,
     pooled_states,
@@ -19,6 +21,7 @@ from latent_rl.envs.observations import (
 )
 from latent_rl.envs.randomness import derive, normal, uniform
 from latent_rl.envs.rewards import POTENTIALS
+from latent_rl.envs.state import Seen, State, Transition
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import check_fits
 from latent_rl.improvement import guided_carry, guided_logits
@@ -26,8 +29,9 @@ from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
-from latent_rl.types import Batched, Carry, Puzzles, Symmetry
+from latent_rl.types import Puzzles, Symmetry
 
+_LEAST = STEP_FEATURES.index("least_confidence")
 _PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM = 0, 1, 2
 
 SUBMIT: dict[str, Callable[[Task, Puzzles, Tensor, Tensor, Tensor], Tensor]] = {
@@ -39,67 +43,6 @@ SUBMIT: dict[str, Callable[[Task, Puzzles, Tensor, Tensor, Tensor], Tensor]] = {
 }
 """Score of a snapshot: the answer with the highest one is submitted. float32 [B] from (task, puzzles, answers
 [B, L], least confidence [B], step [B])."""
-
-
-@dataclass(frozen=True)
-class State(Batched):
-    """The state of a batch of episodes.
-
-    Attributes:
-        keys: int64 [B], the episodes' randomness.
-        puzzles: the puzzles in their own view.
-        view: the symmetry in which the reasoner sees them now.
-        inputs: int64 [B, L], the puzzles' inputs in that view, and what has been committed.
-        carry: the reasoner's state.
-        certainty: float32 [B, L], top probability of the last answer's cells, in the reasoner's view.
-        prediction: int64 [B, L], the last answer, in the puzzles' own view.
-        submission: int64 [B, L], the best snapshot so far: what a halt would submit.
-        score: float32 [B], the submission's score.
-        confidence: float32 [B], the submission's least confidence.
-        potential: float32 [B], Phi of the submission.
-        step: int64 [B], supervision steps done.
-        age: int64 [B], steps since the carry was fresh.
-        restarts: int64 [B].
-        passes: int64 [B], forward passes spent.
-        features: float32 [B, F], the features of the last step.
-    """
-
-    keys: Tensor
-    puzzles: Puzzles
-    view: Symmetry
-    inputs: Tensor
-    carry: Carry
-    certainty: Tensor
-    prediction: Tensor
-    submission: Tensor
-    score: Tensor
-    confidence: Tensor
-    potential: Tensor
-    step: Tensor
-    age: Tensor
-    restarts: Tensor
-    passes: Tensor
-    features: Tensor
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-@dataclass(frozen=True)
-class Transition:
-    """What a step led to.
-
-    Attributes:
-        state: after the step; halted rows keep theirs.
-        reward: float32 [B], gamma Phi(after) - Phi(before) - cost_per_pass * passes, and the bonus at the end.
-        terminated: bool [B], halted or at the horizon.
-        solved: bool [B], terminated with a submission that passes the verifier.
-    """
-
-    state: State
-    reward: Tensor
-    terminated: Tensor
-    solved: Tensor
 
 
 class Core:
@@ -164,6 +107,10 @@ class Core:
         self._base = self.task.puzzles(split) if puzzles is None else puzzles
         example = self._base.map(lambda tensor: tensor[:1])
         self.observation_size = self.observe(self.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
+
+    def start(self, keys: Tensor) -> State:
+        """Start one episode for each key, int64 [B], on a puzzle that the key draws."""
+        return self.begin(self.draw(keys), keys)
 
     def draw(self, keys: Tensor) -> Puzzles:
         """One puzzle for each key, int64 [B]."""
@@ -231,12 +178,20 @@ class Core:
 
     def _refine(self, state: State, decision: Decision, depth: int) -> State:
         """Run one supervision step on every row, after what was decided to happen before it."""
+        state = self._prepare(state, decision)
+        return self._keep(state, self._see(state, decision, depth))
+
+    def _prepare(self, state: State, decision: Decision) -> State:
         if bool(decision.commits.any()):
             state = self._commit(state, decision)
         if bool(decision.fresh.any()):
             state = self._start_afresh(state, decision)
         if bool((decision.noise > 0).any()):
             state = self._disturb(state, decision.noise)
+        return state
+
+    def _see(self, state: State, decision: Decision, depth: int) -> Seen:
+        """Run the reasoner's step and read out the answer."""
         updates = depth * self.reasoner.num_latent_updates
         carry, output = self.reasoner.step(state.inputs, state.carry, state.age, num_latent_updates=updates)
         logits = output.conditional_logits
@@ -248,41 +203,50 @@ class Core:
             output = replace(output, conditional_logits=logits)
         given = self.task.is_given(state.inputs)
         log_probs = self.task.constrain(state.inputs, logits).log_softmax(-1)
-        confidence = cell_confidence(log_probs, given)
-        least = confidence.amin(1)
+        certainty = cell_confidence(log_probs, given)
         answers = state.view.invert(log_probs.argmax(-1))
-        label_log_probs = log_probs.gather(-1, state.view.apply(state.puzzles.labels)[:, :, None]).squeeze(-1)
+        labels = state.view.apply(state.puzzles.labels)
+        label_log_probs = log_probs.gather(-1, labels[:, :, None]).squeeze(-1)
+        own_share = self.task.is_given(state.puzzles.inputs).float().mean(1)
+        shown = step_features(StepView(given, log_probs, output, state.carry, carry), certainty)
+        shown |= {"given_share": own_share, "committed_share": given.float().mean(1) - own_share}
+        return Seen(
+            carry=carry,
+            certainty=certainty,
+            answers=answers,
+            potential=self.potential(self.task, state.puzzles, answers, label_log_probs),
+            shown=torch.stack([shown[name] for name in STEP_FEATURES], dim=1),
+            passes=output.passes,
+        )
+
+    def _keep(self, state: State, seen: Seen) -> State:
+        """Keep the books: the best snapshot, counts, features."""
         step = state.step + 1
-        score = self.score(self.task, state.puzzles, answers, least, step)
+        least = seen.shown[:, _LEAST]
+        score = self.score(self.task, state.puzzles, seen.answers, least, step)
         better = (score >= state.score) | (state.step == 0)
         after = replace(
             state,
-            carry=carry,
-            certainty=confidence,
-            prediction=answers,
-            submission=torch.where(better[:, None], answers, state.submission),
+            carry=seen.carry,
+            certainty=seen.certainty,
+            prediction=seen.answers,
+            submission=torch.where(better[:, None], seen.answers, state.submission),
             score=torch.where(better, score, state.score),
             confidence=torch.where(better, least, state.confidence),
-            potential=torch.where(
-                better, self.potential(self.task, state.puzzles, answers, label_log_probs), state.potential
-            ),
+            potential=torch.where(better, seen.potential, state.potential),
             step=step,
             age=state.age + 1,
-            passes=state.passes + output.passes,
+            passes=state.passes + seen.passes,
         )
-        shown = step_features(StepView(given, log_probs, output, state.carry, carry), confidence)
-        own_share = self.task.is_given(state.puzzles.inputs).float().mean(1)
-        shown |= {
-            "given_share": own_share,
-            "committed_share": given.float().mean(1) - own_share,
+        kept = {
             "step": after.step / self.horizon,
             "age": (after.age / 32).clamp(max=4),
             "restarts": (after.restarts / 8).clamp(max=4),
-            "changed_share": (answers != state.prediction).float().mean(1),
+            "changed_share": (seen.answers != state.prediction).float().mean(1),
             "best_confidence": after.confidence,
-            "agreement": (answers == after.submission).float().mean(1),
+            "agreement": (seen.answers == after.submission).float().mean(1),
         }
-        return replace(after, features=torch.stack([shown[name].float() for name in FEATURES], dim=1))
+        return replace(after, features=torch.cat([torch.stack([kept[n] for n in KEPT_FEATURES], 1), seen.shown], 1))
 
     def _commit(self, state: State, decision: Decision) -> State:
         """Write the cells that are sure enough into the inputs, as if given."""

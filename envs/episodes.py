@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.envs.core import Core, State
+from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
+from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 
 
@@ -90,7 +91,7 @@ class Episodes:
     def _begin(self, rows: Tensor) -> State:
         keys = derive(self._seeds[rows], self._episode[rows])
         self._episode[rows] += 1
-        return self.core.begin(self.core.draw(keys), keys)
+        return self.core.start(keys)
 
     def _running(self) -> State:
         if self.state is None:

@@ -1,6 +1,7 @@
 """Observations: what an agent sees of a step. Nothing here may depend on the label.
 
-To add a feature, append its name to `FEATURES` and its value, in the same place, to `step_features`.
+To add a feature, add its name to `STEP_FEATURES` and its value to `step_features`; one that needs the history goes into
+`KEPT_FEATURES` and `Core._keep`.
 """
 
 import math
@@ -12,10 +13,16 @@ from torch import Tensor
 from latent_rl.improvement import kl_divergence
 from latent_rl.types import Carry, ReasonerOutput
 
-FEATURES = (
+KEPT_FEATURES = (
     "step",  # supervision steps done / horizon
     "age",  # steps since the carry was fresh / 32, at most 4
     "restarts",  # restarts so far / 8, at most 4
+    "changed_share",  # share of cells whose answer changed in the last step
+    "best_confidence",  # least confidence of the best snapshot so far
+    "agreement",  # share of cells on which answer and best snapshot agree
+)
+"""Features that need the episode's history; `core.py` keeps it."""
+STEP_FEATURES = (
     "given_share",  # share of cells that the puzzle gives
     "committed_share",  # share of cells committed since the last restart
     "mean_confidence",  # mean top probability of the blank cells
@@ -25,14 +32,13 @@ FEATURES = (
     "mean_entropy",  # of the blank cells' distributions, in units of log V
     "max_entropy",
     "sure_share",  # share of blank cells with a top probability above .99
-    "changed_share",  # share of cells whose answer changed in the last step
-    "best_confidence",  # least confidence of the best snapshot so far
-    "agreement",  # share of cells on which answer and best snapshot agree
     "log_kl",  # log10 of the mean KL(pi_c || pi_u) of the last step, scaled
     "answer_drift",  # relative norm of the last change of the answer state
     "latent_drift",  # relative norm of the last change of the latent state
     "halt_probability",  # the reasoner's halting head
 )
+"""Features of the last supervision step alone."""
+FEATURES = (*KEPT_FEATURES, *STEP_FEATURES)
 SURE = 0.99
 OBSERVATION_BOUND = 10.0
 """Observations are clipped here; the features stay far below it."""

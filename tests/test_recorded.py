@@ -1,0 +1,98 @@
+"""Recorded steps: equal to the live environment, and run once."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import TASK, random_core, random_reasoner
+
+from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.envs.actions import ACTIONS
+from latent_rl.envs.core import Core
+from latent_rl.envs.recorded import RecordedCore
+from latent_rl.errors import InvalidValueError
+
+POOL = TASK.puzzles("test").map(lambda tensor: tensor[:5])
+
+
+class Counting:
+    """A reasoner that counts the rows it has run."""
+
+    def __init__(self) -> None:
+        self.inner, self.rows = random_reasoner(), 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def step(self, inputs: torch.Tensor, *args: object, **kwargs: object) -> object:
+        self.rows += len(inputs)
+        return self.inner.step(inputs, *args, **kwargs)
+
+
+def recorded(**arguments: object) -> RecordedCore:
+    return RecordedCore(TASK, random_reasoner(), pool=POOL, **{"horizon": 8, **arguments})
+
+
+@pytest.mark.parametrize("reward", ["token_accuracy", "log_likelihood", "constraints"])
+@pytest.mark.parametrize("observation", ["features", "verifier"])
+def test_every_step_equals_the_live_core(reward: str, observation: str) -> None:
+    """The same puzzles, keys and random actions: the same rewards, ends, observations, submissions."""
+    arguments = {"reward": reward, "observation": observation, "cost_per_pass": 0.01}
+    table, live = recorded(**arguments), random_core(**arguments)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        start = table.start(torch.randint(2**40, (16,), generator=generator))
+        states = [start, live.begin(start.puzzles, start.keys)]
+        for _ in range(8):
+            decision = table.mode.decode(torch.randint(1, 3, (16,), generator=generator))
+            transitions = [core.step(state, decision) for core, state in zip((table, live), states, strict=True)]
+            states = [transition.state for transition in transitions]
+            torch.testing.assert_close(transitions[0].reward, transitions[1].reward, atol=1e-4, rtol=1e-4)
+            assert torch.equal(transitions[0].terminated, transitions[1].terminated)
+            assert torch.equal(transitions[0].solved, transitions[1].solved)
+            assert torch.equal(states[0].submission, states[1].submission)
+            torch.testing.assert_close(table.observe(states[0]), live.observe(states[1]), atol=1e-4, rtol=1e-4)
+            assert torch.equal(states[0].passes, states[1].passes)
+
+
+def test_no_step_is_run_twice() -> None:
+    reasoner = Counting()
+    table = RecordedCore(TASK, reasoner, pool=POOL, num_views=2, horizon=8)
+    env = LatentVecEnv(table, 16)
+    env.seed(0)
+    env.reset()
+    reasoner.rows = 0
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        env.step(random.integers(1, 3, size=16))
+    assert reasoner.rows == table.num_recorded <= 5 * 2 * 8
+
+
+def test_episodes_come_from_the_whole_pool() -> None:
+    table = recorded()
+    start = table.start(torch.arange(1, 200))
+    assert len(start.puzzles.inputs.unique(dim=0)) == 5
+
+
+def test_views_repeat_after_their_number() -> None:
+    table, live = recorded(num_views=2), random_core()
+    start = table.start(torch.arange(6))
+    restart = table.mode.decode(torch.full((6,), 2))
+    state = table.step(start, table.mode.decode(torch.ones(6, dtype=torch.int64))).state
+    seen = [state := table.step(state, restart).state for _ in range(3)]
+    assert torch.equal(seen[0].prediction, seen[2].prediction)
+    plain = live.step(live.begin(start.puzzles, start.keys), table.mode.decode(torch.ones(6, dtype=torch.int64))).state
+    assert torch.equal(seen[1].prediction, plain.prediction)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"actions": ("halt", "refine", name)} for name in ACTIONS if name not in ("halt", "refine", "restart_view")]
+    + [{"observation": "latent"}, {"num_views": 0}],
+)
+def test_what_needs_the_live_core_is_refused(arguments: dict) -> None:
+    with pytest.raises(InvalidValueError, match=r"live core|num_views"):
+        recorded(**arguments)
+
+
+def test_it_is_a_core_like_any_other() -> None:
+    assert isinstance(recorded(), Core)
