@@ -65,9 +65,14 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     console.print(f"Training {args.agent} on {args.task}: {timesteps:,} environment steps")
     (args.out / "agent.zip").unlink(missing_ok=True)  # an earlier run's
     learned = trained_policy(
-        args.agent, args.training_core(core), seed=args.seed, timesteps=timesteps, folder=args.out, logs=logs / args.agent,
+        args.agent,
+        args.training_core(core),
+        seed=args.seed,
+        timesteps=timesteps,
+        folder=args.out,
+        logs=logs / args.agent,
         progress=args.progress,
-    )  # fmt: skip
+    )
     trained = time.monotonic() - started
     console.print(f"Choosing the baselines' constants on validation, then testing on {len(test)} held-out puzzles")
     tuned = args.tune(core)

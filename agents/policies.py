@@ -15,7 +15,7 @@ from stable_baselines3.common.distributions import (
     Distribution,
     MultiCategoricalDistribution,
 )
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
@@ -83,7 +83,21 @@ class Recursion(nn.Module):
         return self.answers(features)[:, 1]
 
 
-class ImprovementPolicy(ActorCriticPolicy):
+class _Recursive(BasePolicy):
+    """What both policies have in common: the shape of their recursion as arguments."""
+
+    def __init__(
+        self, *args: Any, width: int = 48, num_latent_updates: int = 2, num_supervision_steps: int = 2, **kwargs: Any
+    ) -> None:
+        self._recursion = (width, num_latent_updates, num_supervision_steps)
+        super().__init__(*args, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        names = ("width", "num_latent_updates", "num_supervision_steps")
+        return super()._get_constructor_parameters() | dict(zip(names, self._recursion, strict=True))
+
+
+class ImprovementPolicy(_Recursive, ActorCriticPolicy):
     """An actor-critic policy that acts by guided logits: (1 - w) l_u + w l_c, of its own recursion.
 
     l_u is the readout before the last supervision step, l_c the one after it; w is learned. With Box actions the
@@ -97,20 +111,10 @@ class ImprovementPolicy(ActorCriticPolicy):
         kwargs: as `ActorCriticPolicy`; net_arch does not apply.
     """
 
-    def __init__(
-        self, *args: Any, width: int = 48, num_latent_updates: int = 2, num_supervision_steps: int = 2, **kwargs: Any
-    ) -> None:
-        self._recursion = (width, num_latent_updates, num_supervision_steps)
-        super().__init__(*args, **kwargs)
-
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = Recursion(self.features_dim, *self._recursion)  # type: ignore[assignment]
         self.guidance_scale = nn.Parameter(torch.ones(()))
         self.margin = nn.Buffer(torch.zeros(()), persistent=False)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("width", "num_latent_updates", "num_supervision_steps")
-        return super()._get_constructor_parameters() | dict(zip(names, self._recursion, strict=True))
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         reference, conditional = self.action_net(latent_pi).unbind(1)
@@ -164,7 +168,7 @@ class RecursiveQ(nn.Module):
         return guided_logits(reference, conditional, self.guidance_scale)
 
 
-class ImprovementQPolicy(DQNPolicy):
+class ImprovementQPolicy(_Recursive, DQNPolicy):
     """DQN's counterpart of `ImprovementPolicy`: a Q-network that recurses.
 
     Args:
@@ -174,12 +178,6 @@ class ImprovementQPolicy(DQNPolicy):
         num_supervision_steps: S.
         kwargs: as `DQNPolicy`; net_arch does not apply.
     """
-
-    def __init__(
-        self, *args: Any, width: int = 48, num_latent_updates: int = 2, num_supervision_steps: int = 2, **kwargs: Any
-    ) -> None:
-        self._recursion = (width, num_latent_updates, num_supervision_steps)
-        super().__init__(*args, **kwargs)
 
     @property
     def guidance_scale(self) -> Tensor:
@@ -191,7 +189,3 @@ class ImprovementQPolicy(DQNPolicy):
         network = super().make_q_net()
         network.q_net = RecursiveQ(network.features_dim, int(self.action_space.n), self._recursion)  # type: ignore[assignment, attr-defined]
         return network.to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        names = ("width", "num_latent_updates", "num_supervision_steps")
-        return super()._get_constructor_parameters() | dict(zip(names, self._recursion, strict=True))

@@ -66,45 +66,24 @@ def _bias_dqn(model: DQN, refine: int) -> None:
         _raise_bias(cast(Any, network.q_net)[-1], refine, 0.5)
 
 
+_ON_POLICY: dict[str, Any] = {
+    "n_steps": 32,
+    "batch_size": 512,
+    "n_epochs": 8,
+    "learning_rate": linear_decay(2e-3),
+    "gamma": 1.0,
+    "gae_lambda": 0.95,
+    "policy_kwargs": {"net_arch": [64, 64]},
+}
 AGENTS: dict[str, AgentSpec] = {
-    "ppo": AgentSpec(
-        PPO,
-        num_envs=128,
-        total_timesteps=65_536,
-        bias_refine=_bias_logits,
-        arguments={
-            "n_steps": 32,
-            "batch_size": 512,
-            "n_epochs": 8,
-            "learning_rate": linear_decay(2e-3),
-            "gamma": 1.0,
-            "gae_lambda": 0.95,
-            "ent_coef": 0.003,
-            "policy_kwargs": {"net_arch": [64, 64]},
-        },
-    ),
-    "operator": AgentSpec(
-        ImprovementOperator,
-        num_envs=128,
-        total_timesteps=65_536,
-        bias_refine=_bias_logits,
-        arguments={
-            "n_steps": 32,
-            "batch_size": 512,
-            "n_epochs": 8,
-            "learning_rate": linear_decay(2e-3),
-            "gamma": 1.0,
-            "gae_lambda": 0.95,
-            "target_kl": 0.05,
-            "policy_kwargs": {"net_arch": [64, 64]},
-        },
-    ),
+    "ppo": AgentSpec(PPO, 128, 65_536, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
+    "operator": AgentSpec(ImprovementOperator, 128, 65_536, _bias_logits, {**_ON_POLICY, "target_kl": 0.05}),
     "dqn": AgentSpec(
         DQN,
-        num_envs=64,
-        total_timesteps=65_536,
-        bias_refine=_bias_dqn,
-        arguments={
+        64,
+        65_536,
+        _bias_dqn,
+        {
             "learning_rate": linear_decay(1e-3),
             "buffer_size": 65_536,
             "learning_starts": 2_048,
