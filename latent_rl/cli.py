@@ -109,6 +109,7 @@ class Evaluate:
             curve = reasoner_facts(self.reasoner).get("curve")
             steps = curve[-1]["eval/best_step"] if curve else reasoner.num_supervision_steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
+        report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
         if self.json:
             print(json.dumps(report, indent=2))
             return
@@ -118,6 +119,11 @@ class Evaluate:
         for row in report["per_step"]:
             rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
             table.add_row(str(row["step"]), str(row["passes"]), *rates)
+        if ambiguous:
+            table.caption = (
+                f"{ambiguous} of the puzzles have several answers: solved counts any of them, exact and tokens compare"
+                " with one"
+            )
         Console().print(table)
 
 
@@ -203,7 +209,7 @@ class MakeBank:
 
         task = make_task(self.task)
         if not isinstance(task, Sudoku):
-            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}.")
+            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}, which draws its puzzles itself.")
         counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
         out = self.out or FOLDER / f"{task.name}.npz"
         print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
