@@ -31,9 +31,9 @@ def queens_of(board: Tensor, size: int = 8) -> list[tuple[int, int]]:
     return [divmod(cell, size) for cell in (board == QUEEN).nonzero().flatten().tolist()]
 
 
-def random_boards(draw_bits: int, count: int = 8) -> Tensor:
-    """Boards of the 8x8 size: solutions with 0..3 queens moved to random cells."""
-    generator = torch.Generator().manual_seed(draw_bits)
+def random_boards(seed: int, count: int = 8) -> Tensor:
+    """8x8 boards: solutions with 0..3 queens moved to random cells, and others with wrong diagonals only."""
+    generator = torch.Generator().manual_seed(seed)
     full = torch.from_numpy(solutions(8)).long() + EMPTY
     boards = full[torch.randint(len(full), (count,), generator=generator)]
     for row in range(count):
@@ -41,7 +41,12 @@ def random_boards(draw_bits: int, count: int = 8) -> Tensor:
             queens = (boards[row] == QUEEN).nonzero().flatten()
             boards[row, queens[torch.randint(len(queens), (1,), generator=generator)]] = EMPTY
             boards[row, torch.randint(64, (1,), generator=generator)] = QUEEN
-    return boards
+    # Two rows of a solution exchanged: every row and column still has one queen.
+    exchanged = full[torch.randint(len(full), (count,), generator=generator)].view(count, 8, 8)
+    for board in exchanged:
+        pair = torch.randperm(8, generator=generator)[:2]
+        board[pair] = board[pair.flip(0)]
+    return torch.cat([boards, exchanged.flatten(1)])
 
 
 def test_the_protocol_is_satisfied() -> None:
