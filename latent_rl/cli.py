@@ -52,6 +52,8 @@ class Train:
     """n."""
     num_supervision_steps: int = 6
     """N_sup."""
+    step_index: Literal["integer", "continuous"] = "integer"
+    """How the network is told the step: an embedding of its number, or time in [0, 1] along one direction."""
     feedback: bool = False
     """Feed the previous prediction back."""
 

@@ -14,6 +14,8 @@ from latent_rl.reasoners.base import best_compute_dtype
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Carry, ReasonerOutput
 
+STEP_INDICES = ("integer", "continuous")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TRMConfig:
@@ -40,7 +42,9 @@ class TRMConfig:
     num_supervision_steps: int = 6
     """N_sup: how many steps it is trained for; later steps share the last step's index."""
     step_embedding: bool = True
-    """Embed the integer step index and add it to the input embedding."""
+    """Embed the step index and add it to the input embedding."""
+    step_index: str = "integer"
+    """"integer" (a vector of its own for every step) or "continuous" (time from 0 to 1, times one vector)."""
     feedback: bool = False
     """Embed the previous step's prediction and add it to the input embedding."""
 
@@ -55,6 +59,8 @@ class TRMConfig:
                 raise InvalidValueError(f"TRMConfig.{name} must be at least 1; got {getattr(self, name)}.")
         if self.mixer not in BLOCKS:
             raise UnknownNameError("mixer", self.mixer, BLOCKS)
+        if self.step_index not in STEP_INDICES:
+            raise UnknownNameError("step_index", self.step_index, STEP_INDICES)
         if self.mixer == "attention" and self.width % (2 * self.num_heads):
             raise InvalidValueError(
                 f"TRMConfig.width must be a multiple of 2 * num_heads; got {self.width} and {self.num_heads}."
@@ -91,7 +97,8 @@ class TRM(nn.Module):
         width, std = config.width, config.width**-0.5
         self.embed_tokens = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if config.step_embedding:
-            self.embed_step = nn.Parameter(truncated_normal(config.num_supervision_steps, width, std=std))
+            rows = config.num_supervision_steps if config.step_index == "integer" else 1
+            self.embed_step = nn.Parameter(truncated_normal(rows, width, std=std))
         if config.feedback:
             self.embed_prediction = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         self.initial_answer = nn.Buffer(truncated_normal(width, std=1.0))
@@ -161,12 +168,17 @@ class TRM(nn.Module):
         x = F.embedding(cells, self.embed_tokens)
         if self.config.step_embedding:
             index = torch.as_tensor(step_index, device=inputs.device)
-            step = F.embedding(index.clamp(max=self.num_supervision_steps - 1), self.embed_step)
+            step = self._embed_index(index.clamp(max=self.num_supervision_steps - 1))
             x = x + (step[:, None] if step.ndim == 2 and not self.cells_first else step)
         if self.config.feedback:
             previous = carry.prediction.T if self.cells_first else carry.prediction
             x = x + F.embedding(previous, self.embed_prediction)
         return (x * math.sqrt(self.config.width)).to(self.compute_dtype)
+
+    def _embed_index(self, index: Tensor) -> Tensor:
+        if self.config.step_index == "integer":
+            return F.embedding(index, self.embed_step)
+        return index[..., None] / max(self.num_supervision_steps - 1, 1) * self.embed_step[0]
 
     def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
         for _ in range(updates):

@@ -1,6 +1,6 @@
 """The `Task` protocol and the one way from a task to a training batch."""
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from latent_rl.types import Puzzles, Symmetry
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+PuzzlesT = TypeVar("PuzzlesT", bound=Puzzles)
 
 
 @runtime_checkable
@@ -87,12 +88,10 @@ def draw_symmetry(task: Task, batch_size: int, generator: torch.Generator) -> Sy
     return task.symmetry(draws)
 
 
-def sample(task: Task, split: Split, batch_size: int, generator: torch.Generator) -> Puzzles:
-    """Draw base puzzles with replacement and show each in a random symmetric view."""
-    base = task.puzzles(split)
+def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generator) -> PuzzlesT:
+    """Draw from the base puzzles with replacement and show each in a random symmetric view."""
     rows = base.select(torch.randint(len(base), (batch_size,), generator=generator))
-    view = draw_symmetry(task, batch_size, generator)
-    return Puzzles(view.apply(rows.inputs), view.apply(rows.labels))
+    return rows.map(draw_symmetry(task, batch_size, generator).apply)
 
 
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
