@@ -24,8 +24,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LatentReasoning/Sudoku6x6-v0": {"task": "sudoku6x6", "horizon": 16},
     "LatentReasoning/Sudoku9x9-v0": {"task": "sudoku9x9", "horizon": 16},
     "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 64},
+    "LatentReasoning/NQueens8-v0": {
+        "task": "nqueens8",
+        "horizon": 32,
+        "reward": "constraints",
+        "reasoner": "nqueens8-dis",
+    },
+    "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", "horizon": 32, "reward": "constraints"},
 }
-"""The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too."""
+"""The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
+
+N-Queens is rewarded by constraints: many boards have several completions, and closeness to the one that is the label
+would punish the others.
+"""
 
 HORIZONS: dict[str, int] = {arguments["task"]: arguments["horizon"] for arguments in VARIANTS.values()}
 """Supervision steps that the episodes of a task take at most, unless told otherwise."""

@@ -55,6 +55,8 @@ class Train:
     """n."""
     num_supervision_steps: int = 6
     """N_sup."""
+    step_index: Literal["integer", "continuous"] = "integer"
+    """How the network is told the step: an embedding of its number, or time in [0, 1] along one direction."""
     feedback: bool = False
     """Feed the previous prediction back."""
 
@@ -112,6 +114,7 @@ class Evaluate:
             chosen = reasoner_facts(self.reasoner).get("decoding")
             steps = chosen["num_steps"] if chosen else reasoner.num_supervision_steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
+        report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
         if self.json:
             print(json.dumps(report, indent=2))
             return
@@ -121,6 +124,11 @@ class Evaluate:
         for row in report["per_step"]:
             rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
             table.add_row(str(row["step"]), str(row["passes"]), *rates)
+        if ambiguous:
+            table.caption = (
+                f"{ambiguous} of the puzzles have several answers: solved counts any of them, exact and tokens compare"
+                " with one"
+            )
         Console().print(table)
 
 
@@ -234,7 +242,7 @@ class MakeBank:
 
         task = make_task(self.task)
         if not isinstance(task, Sudoku):
-            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}.")
+            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}, which draws its puzzles itself.")
         counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
         out = self.out or FOLDER / f"{task.name}.npz"
         print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))

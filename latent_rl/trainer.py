@@ -5,7 +5,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -24,10 +24,11 @@ from latent_rl.losses import step_loss
 from latent_rl.optim import OPTIMIZERS, warmup_cosine
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.reasoners.trm import TRM
-from latent_rl.targets import STEP_WEIGHTS, TARGETS
+from latent_rl.targets import STEP_WEIGHTS, TARGETS, linear_rates, monotonicity
 from latent_rl.tasks.base import Task, first, sample
 from latent_rl.tasks.registry import make_task
 from latent_rl.training_state import TrainingState, load_training_state, save_training_state
+from latent_rl.trajectories import RecordedPuzzles, read_trajectories
 from latent_rl.types import Puzzles
 
 
@@ -46,9 +47,16 @@ class TrainConfig:
     batch_size: int = 64
     """Puzzles in a batch."""
     targets: str = "final"
-    """Step targets: "final" (the answer at every step) or "dis" (a path from input to answer)."""
+    """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
+    "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
+    corruption: float | None = None
+    """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
+    trajectories: str | None = None
+    """JSONL file of recorded paths, whose puzzles are trained on; with targets "trajectories"."""
     step_weights: str = "linear"
     """Weights of the steps' losses: "linear" (rising) or "uniform"."""
+    dual_weight: float = 0.0
+    """Weight of the anchor of the reference logits to the target of the step before."""
     halt_weight: float = 0.5
     """Weight of the halting head's loss; 0 leaves it untrained."""
     optimizer: str = "muon"
@@ -106,6 +114,15 @@ class TrainConfig:
         for name in ("extended_fraction", "extended_from", "reveal_fraction", "midway_fraction", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidValueError(f"TrainConfig.{name} must be in [0, 1]; got {getattr(self, name)}.")
+        if self.corruption is not None and not 0 < self.corruption <= 1:
+            raise InvalidValueError(f"TrainConfig.corruption must be in (0, 1]; got {self.corruption}.")
+        if self.dual_weight < 0:
+            raise InvalidValueError(f"TrainConfig.dual_weight must not be negative; got {self.dual_weight}.")
+        if (self.targets == "trajectories") != (self.trajectories is not None):
+            raise InvalidValueError(
+                'TrainConfig.trajectories must name a file exactly if targets is "trajectories"; got'
+                f" {self.trajectories} with targets {self.targets!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -132,17 +149,29 @@ def reveal(puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tenso
     return torch.rand(puzzles.inputs.shape, generator=generator) < share
 
 
-def plan_batch(config: TrainConfig, task: Task, num_steps: int, batch: int) -> Plan:
-    """Draw batch number `batch`: a pure function of the config's seed and the number."""
+def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> Puzzles:
+    """The base puzzles to train on: the task's own, or those of the file of trajectories.
+
+    Raises:
+        PuzzleError: the file can't be read; see `read_trajectories`.
+    """
+    if config.trajectories is None:
+        return task.puzzles("train")
+    return read_trajectories(Path(config.trajectories), task, num_steps)
+
+
+def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, batch: int) -> Plan:
+    """Draw batch number `batch` from the base puzzles: a pure function of the config's seed and the number."""
     # Python's own generator spreads (seed, number) over 63 bits; torch's would correlate near seeds.
     seeds = random.Random(f"{config.seed}/{batch}")
     generator = torch.Generator().manual_seed(seeds.getrandbits(63))
-    puzzles = sample(task, "train", config.batch_size, generator)
+    puzzles = sample(task, base, config.batch_size, generator)
     share = torch.rand(config.batch_size, 1, generator=generator) * 0.5
     share[torch.rand(config.batch_size, generator=generator) >= config.reveal_fraction] = 0
     shown = reveal(puzzles, share, generator)
-    puzzles = Puzzles(torch.where(shown, puzzles.labels, puzzles.inputs), puzzles.labels)
-    targets = TARGETS[config.targets](puzzles.inputs, puzzles.labels, num_steps, generator)
+    puzzles = replace(puzzles, inputs=torch.where(shown, puzzles.labels, puzzles.inputs))
+    rates = linear_rates(num_steps, config.corruption)
+    targets = TARGETS[config.targets](task, puzzles, rates, generator)
     burn_in = 0
     late = batch >= config.extended_from * config.num_batches
     if late and config.extended_depth > num_steps and seeds.random() < config.extended_fraction:
@@ -181,7 +210,15 @@ def train_batch(
     labels = plan.puzzles.labels
     losses, factor = [], 0.0
     for s, output in supervise(reasoner, plan):
-        loss = step_loss(output, plan.targets[s], labels, weights[s], config.halt_weight)
+        loss = step_loss(
+            output,
+            plan.targets[s],
+            labels,
+            weights[s],
+            config.halt_weight,
+            previous=plan.targets[s - 1] if s else None,
+            dual_weight=config.dual_weight,
+        )
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -216,6 +253,18 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "numpy")},
         "revision": git.stdout.strip() or None,
     }
+
+
+def path_facts(base: Puzzles) -> dict[str, Any]:
+    """How monotone the recorded paths of the puzzles are, for the run folder and the user; nothing without paths."""
+    if not isinstance(base, RecordedPuzzles):
+        return {}
+    summary = monotonicity(base.path.transpose(0, 1), base.labels).summary()
+    tqdm.write(
+        f"{summary['num_paths']} recorded paths, {summary['monotone_share']:.1%} of them monotone; a path moves away"
+        f" from the answer by {summary['mean_backward']:.2f} cells on average."
+    )
+    return {"paths": summary}
 
 
 def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]:
@@ -261,18 +310,20 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     validation = first(task, "validation", config.num_validation)
     average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
     optimizers = make_optimizers(config, reasoner)
-    state = TrainingState(reasoner, average, optimizers, config=provenance(config)["train"])
+    state = TrainingState(reasoner, average, optimizers, config=dataclasses.asdict(config))
     saved = out / "training.safetensors"
     if saved.exists() and not resume:
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     batch, seconds, curve = load_training_state(saved, state) if saved.exists() else (0, 0.0, [])
     averaged = cast(TRM, average.module)
     num_steps = reasoner.num_supervision_steps
+    base = training_puzzles(config, task, num_steps)
+    facts = provenance(config) | path_facts(base)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch + 1)
     started = time.monotonic() - seconds
     with tqdm(total=config.num_batches, initial=batch, unit="batch", desc=config.task, mininterval=1) as bar:
         while batch < config.num_batches:
-            plan = plan_batch(config, task, num_steps, batch)
+            plan = plan_batch(config, task, base, num_steps, batch)
             metrics = train_batch(reasoner, average, optimizers, config, plan, batch * num_steps)
             batch += 1
             last = batch == config.num_batches
@@ -290,10 +341,10 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
             bar.update()
             if batch % config.save_every == 0 or last:
                 seconds = time.monotonic() - started
-                facts = {**provenance(config), "batch": batch, "seconds": round(seconds), "curve": curve}
-                save_reasoner(averaged, out, facts)
+                progress = {"batch": batch, "seconds": round(seconds), "curve": curve}
+                save_reasoner(averaged, out, facts | progress)
                 save_training_state(saved, state, batch, seconds, curve)
     writer.close()
-    facts = {**provenance(config), "batch": batch, "seconds": round(seconds), "curve": curve}
-    save_reasoner(averaged, out, {**facts, "decoding": decoding(averaged, task, config.validation_steps)})
+    chosen = decoding(averaged, task, config.validation_steps)
+    save_reasoner(averaged, out, {**facts, "batch": batch, "seconds": round(seconds), "curve": curve, "decoding": chosen})
     return averaged.requires_grad_(False).eval()

@@ -77,8 +77,11 @@ class Symmetry(Batched):
     tokens: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
-        """Tokens int64 [B, L] as they look in the view."""
-        return self.tokens.gather(1, x.gather(1, self.cells))
+        """Tokens int64 [B, L], or paths of them [B, S, L], as they look in the view."""
+        cells, tokens = self.cells, self.tokens
+        if x.ndim == 3:
+            cells, tokens = (tensor[:, None].expand(-1, x.shape[1], -1) for tensor in (cells, tokens))
+        return tokens.gather(-1, x.gather(-1, cells))
 
     def invert(self, view: Tensor) -> Tensor:
         """Tokens int64 [B, L] of the view as they look in the original: the inverse of `apply`."""

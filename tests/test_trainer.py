@@ -20,12 +20,19 @@ from latent_rl.losses import step_loss
 from latent_rl.optim import OPTIMIZERS, warmup_cosine
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.trm import TRM
-from latent_rl.trainer import DivergedError, TrainConfig, plan_batch, supervise, train
+from latent_rl.trainer import DivergedError, Plan, TrainConfig, plan_batch, supervise, train
 from latent_rl.types import ReasonerOutput
 
 TINY = TrainConfig(
     task="sudoku4x4", num_batches=6, batch_size=8, num_validation=8, validate_every=2, validation_steps=3, save_every=1
 )
+
+
+TRAIN = TASK.puzzles("train")
+
+
+def plan_of(config: TrainConfig, num_steps: int, batch: int) -> Plan:
+    return plan_batch(config, TASK, TRAIN, num_steps, batch)
 
 
 def fresh() -> TRM:
@@ -43,7 +50,7 @@ def losses(folder: Path) -> dict[int, float]:
 
 def test_a_plan_depends_on_seed_and_number_alone() -> None:
     one, same, other, later = (
-        plan_batch(dataclasses.replace(TINY, seed=seed), TASK, 6, batch)
+        plan_of(dataclasses.replace(TINY, seed=seed), 6, batch)
         for seed, batch in [(0, 3), (0, 3), (1, 3), (0, 4)]
     )
     assert torch.equal(one.puzzles.inputs, same.puzzles.inputs)
@@ -56,7 +63,7 @@ def test_plans_extend_depth_and_reveal_as_often_as_asked() -> None:
     config = TrainConfig(
         task="sudoku4x4", num_batches=400, batch_size=16, extended_from=0.5, extended_fraction=0.4, midway_fraction=0.2
     )
-    plans = [plan_batch(config, TASK, 6, batch) for batch in range(400)]
+    plans = [plan_of(config, 6, batch) for batch in range(400)]
     assert all(plan.burn_in == 0 for plan in plans[:200])
     burn_in = torch.tensor([plan.burn_in for plan in plans[200:]])
     assert 0.3 < (burn_in > 0).float().mean() < 0.5
@@ -66,13 +73,13 @@ def test_plans_extend_depth_and_reveal_as_often_as_asked() -> None:
     assert all(plan.midway < plan.burn_in + 6 for plan in plans)
     givens = torch.cat([(plan.puzzles.inputs > 1).sum(1) for plan in plans])
     plain = dataclasses.replace(config, reveal_fraction=0.0)
-    fewer = torch.cat([(plan_batch(plain, TASK, 6, batch).puzzles.inputs > 1).sum(1) for batch in range(400)])
+    fewer = torch.cat([(plan_of(plain, 6, batch).puzzles.inputs > 1).sum(1) for batch in range(400)])
     # 15% of the examples show a quarter of their blanks (8 of 16 on average) more.
     assert givens.float().mean() - fewer.float().mean() == pytest.approx(0.15 * 0.25 * 8, abs=0.06)
 
 
 def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
-    plan = plan_batch(TINY, TASK, 3, 0)
+    plan = plan_of(TINY, 3, 0)
     plan = dataclasses.replace(plan, burn_in=2, midway=3, revealed=torch.ones_like(plan.revealed))
     reasoner = fresh()
     outputs = list(supervise(reasoner, plan))
@@ -147,10 +154,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, optimizer: st
     class Killed(Exception):
         pass
 
-    def failing(cfg: TrainConfig, task: object, steps: int, batch: int) -> object:
-        if batch == cut:
+    def failing(*arguments: object) -> Plan:
+        if arguments[-1] == cut:
             raise Killed
-        return plan_batch(cfg, task, steps, batch)
+        return plan_batch(*arguments)
 
     monkeypatch.setattr("latent_rl.trainer.plan_batch", failing)
     with pytest.raises(Killed):
@@ -245,7 +252,7 @@ def test_eight_puzzles_can_be_learned_by_heart(targets: str) -> None:
     config = TrainConfig(task="sudoku4x4", num_batches=120, targets=targets, warmup_steps=20, extended_fraction=0.0)
     reasoner = random_reasoner(width=64).requires_grad_(True)
     optimizers, average = make_optimizers(config, reasoner), AveragedModel(reasoner)
-    plan = plan_batch(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), TASK, 6, 0)
+    plan = plan_of(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), 6, 0)
     first = train_batch(reasoner, average, optimizers, config, plan, 0)
     for batch in range(1, 120):
         metrics = train_batch(reasoner, average, optimizers, config, plan, batch * 6)

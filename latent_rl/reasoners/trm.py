@@ -15,6 +15,7 @@ from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Carry, ReasonerOutput
 
 POSITIONS = ("rotary", "learned", "none")
+STEP_INDICES = ("integer", "continuous")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,9 @@ class TRMConfig:
     num_supervision_steps: int = 6
     """N_sup: how many steps it is trained for; later steps share the last step's index."""
     step_embedding: bool = True
-    """Embed the integer step index and add it to the input embedding."""
+    """Embed the step index and add it to the input embedding."""
+    step_index: str = "integer"
+    """"integer" (a vector of its own for every step) or "continuous" (time from 0 to 1, times one vector)."""
     feedback: bool = False
     """Embed the previous step's prediction and add it to the input embedding."""
     input_feedback: bool = False
@@ -69,7 +72,11 @@ class TRMConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise InvalidValueError(f"{type(self).__name__}.{name} must be at least 1; got {getattr(self, name)}.")
-        for kind, name, known in (("mixer", self.mixer, BLOCKS), ("positions", self.positions, POSITIONS)):
+        for kind, name, known in (
+            ("mixer", self.mixer, BLOCKS),
+            ("positions", self.positions, POSITIONS),
+            ("step_index", self.step_index, STEP_INDICES),
+        ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
         if self.mixer == "attention" and self.width % (2 * self.num_heads):
@@ -134,7 +141,8 @@ class TRM(nn.Module):
         width, std = config.width, config.width**-0.5
         self.embed_tokens = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if config.step_embedding:
-            self.embed_step = nn.Parameter(truncated_normal(config.num_supervision_steps, width, std=std))
+            rows = config.num_supervision_steps if config.step_index == "integer" else 1
+            self.embed_step = nn.Parameter(truncated_normal(rows, width, std=std))
         if config.feedback:
             self.embed_prediction = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if config.positions == "learned":
@@ -211,7 +219,7 @@ class TRM(nn.Module):
         if self.config.num_puzzle_positions:
             parts.insert(0, self._embed_puzzle(puzzle_ids, len(inputs)))
         if self.config.step_embedding:
-            step = F.embedding(index.clamp(max=self.num_supervision_steps - 1), self.embed_step)
+            step = self._embed_index(index.clamp(max=self.num_supervision_steps - 1))
             step = step[:, None] if step.ndim == 2 and not self.cells_first else step
             parts = [part + step for part in parts]
         if self.config.feedback:
@@ -242,6 +250,11 @@ class TRM(nn.Module):
         flat = F.embedding(puzzle_ids, self.embed_puzzles)
         flat = F.pad(flat, (0, config.num_puzzle_positions * config.width - config.puzzle_width))
         return self._arrange(flat.view(batch_size, config.num_puzzle_positions, config.width))
+
+    def _embed_index(self, index: Tensor) -> Tensor:
+        if self.config.step_index == "integer":
+            return F.embedding(index, self.embed_step)
+        return index[..., None] / max(self.num_supervision_steps - 1, 1) * self.embed_step[0]
 
     def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
         for _ in range(updates):

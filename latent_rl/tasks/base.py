@@ -1,6 +1,6 @@
 """The `Task` protocol and the one way from a task to a training batch."""
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,9 +10,7 @@ from latent_rl.types import Puzzles, Symmetry
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-MASKED = -1e4
-"""Logit of a token that can't be: its probability is exactly 0 in float32, and differences stay finite."""
+PuzzlesT = TypeVar("PuzzlesT", bound=Puzzles)
 
 
 @runtime_checkable
@@ -49,14 +47,36 @@ class Task(Protocol):
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Float32 [B] in [0, 1]: the share of the task's constraints that hold; 1 exactly if solved."""
 
+    def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """In which order a solver would decide the cells.
+
+        Args:
+            inputs: int64 [B, L].
+            labels: int64 [B, L].
+            draws: float64 [B, L] in [0, 1), which break ties and order the cells that the solver does not reach.
+
+        Returns:
+            Ranks, int64 [B, L]: a permutation of 0..L-1 in each row, smaller for earlier.
+        """
+
+    def read_grid(self, text: str) -> Tensor:
+        """Read tokens, int64 [L], from a line of text, whatever the rules; raise `PuzzleError` if it can't be."""
+
     def parse(self, text: str) -> Tensor:
-        """Read one puzzle, int64 [L], from a line of text; raise `PuzzleError` if it is none."""
+        """Read one puzzle as `read_grid` does; raise `PuzzleError` if its givens contradict each other, too."""
 
     def format(self, tokens: Tensor) -> str:
         """The inverse of `parse`: one line for tokens int64 [L]."""
 
     def render(self, tokens: Tensor) -> str:
         """Draw tokens int64 [L] as a board of several lines."""
+
+    def is_ambiguous(self, inputs: Tensor) -> Tensor:
+        """Bool [B]: the puzzle has more answers than its label. Never, where puzzles must have only one."""
+
+    def any_answer(self, inputs: Tensor) -> Tensor:
+        """An answer of one puzzle, int64 [L], always the same; raise `PuzzleError` if it has none, or several
+        although the task's puzzles must have only one."""
 
     def solve(self, inputs: Tensor) -> Tensor:
         """The only answer of one puzzle, int64 [L]; raise `PuzzleError` if there is none or more than one."""
@@ -68,12 +88,10 @@ def draw_symmetry(task: Task, batch_size: int, generator: torch.Generator) -> Sy
     return task.symmetry(draws)
 
 
-def sample(task: Task, split: Split, batch_size: int, generator: torch.Generator) -> Puzzles:
-    """Draw base puzzles with replacement and show each in a random symmetric view."""
-    base = task.puzzles(split)
+def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generator) -> PuzzlesT:
+    """Draw from the base puzzles with replacement and show each in a random symmetric view."""
     rows = base.select(torch.randint(len(base), (batch_size,), generator=generator))
-    view = draw_symmetry(task, batch_size, generator)
-    return Puzzles(view.apply(rows.inputs), view.apply(rows.labels))
+    return rows.map(draw_symmetry(task, batch_size, generator).apply)
 
 
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:

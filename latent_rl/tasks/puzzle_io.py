@@ -17,11 +17,13 @@ def read_puzzles(path: Path, task: Task) -> Puzzles:
 
     A file whose name ends in `.csv`, or whose first line names a `question` column, is a CSV such as
     `source,question,answer,rating`; its answers are checked. Any other file holds one puzzle a line (blank lines
-    and lines that begin with `#` are skipped); their answers are found by exact search.
+    and lines that begin with `#` are skipped); their answers are found by exact search. Where any completion counts
+    (`Task.is_ambiguous`), a puzzle with several is as good as another, and its label is one of them.
 
     Raises:
         PuzzleError: with file, line and reason: unreadable file, no puzzle in it, missing column, a line that is
-            no puzzle, an answer that does not solve its question, a puzzle without answer or with several.
+            no puzzle, an answer that does not solve its question, a puzzle without answer, or with several where
+            the task demands only one.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -34,7 +36,7 @@ def read_puzzles(path: Path, task: Task) -> Puzzles:
     for number, question, answer in rows:
         try:
             puzzle = task.parse(question)
-            label = task.solve(puzzle) if answer is None else _checked_answer(task, puzzle, answer)
+            label = task.any_answer(puzzle) if answer is None else _checked_answer(task, puzzle, answer)
         except PuzzleError as error:
             raise PuzzleError(f"{path}, line {number}: {error}") from error
         inputs.append(puzzle)

@@ -2,6 +2,7 @@
 
 from latent_rl.errors import UnknownNameError
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.nqueens import NQueens
 from latent_rl.tasks.sudoku import Sudoku
 
 TASKS: dict[str, Task] = {
@@ -12,6 +13,11 @@ TASKS: dict[str, Task] = {
         Sudoku("sudoku9x9", 3, 3, (30, 40)),
         Sudoku("sudoku9x9-hard", 3, 3, (46, 56)),
         Sudoku("sudoku9x9-minimal", 3, 3, (0, 81)),
+        NQueens("nqueens6", 6, counts=(70, 10, 20)),
+        NQueens("nqueens8", 8),
+        NQueens("nqueens8-classes", 8, hold_out="solutions"),
+        NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
+        NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
     )
 }
 

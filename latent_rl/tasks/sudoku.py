@@ -8,7 +8,9 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import MASKED, Split
+from latent_rl.tasks.base import Split
+from latent_rl.tasks.grids import constrain_logits, read_symbols
+from latent_rl.tasks.sudoku_singles import singles_rounds
 from latent_rl.types import Puzzles, Symmetry
 
 BLANK = 1
@@ -73,10 +75,7 @@ class Sudoku:
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain; pad and blank become impossible."""
-        impossible = torch.zeros(self.vocab_size, dtype=torch.bool)
-        impossible[: BLANK + 1] = True
-        other = inputs[:, :, None] != torch.arange(self.vocab_size)
-        return logits.masked_fill(impossible | (self.is_given(inputs)[:, :, None] & other), MASKED)
+        return constrain_logits(inputs, self.is_given(inputs), logits, BLANK + 1)
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: every unit holds every digit once and the givens are kept."""
@@ -93,25 +92,29 @@ class Sudoku:
         held = torch.cat([torch.stack(found, -1).flatten(1), kept], dim=1)
         return held.float().mean(1)
 
-    def parse(self, text: str) -> Tensor:
+    def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """Int64 [B, L]: the order in which naked and hidden singles decide the cells; the rest at random, last."""
+        digits, known = (labels - BLANK - 1).numpy(), self.is_given(inputs).numpy()
+        rounds = torch.from_numpy(singles_rounds(digits, known, self.units.numpy()))
+        return (rounds + draws).argsort(1).argsort(1)
+
+    def read_grid(self, text: str) -> Tensor:
         """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-`` for a blank.
+
+        Raises:
+            PuzzleError: wrong length, or a symbol that is no digit of this size.
+        """
+        alphabet = dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
+        expected = f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
+        return read_symbols(text, alphabet, self.seq_len, self.name, expected)
+
+    def parse(self, text: str) -> Tensor:
+        """Read a puzzle as `read_grid` does.
 
         Raises:
             PuzzleError: wrong length, a symbol that is no digit of this size, or givens that clash.
         """
-        line = text.strip()
-        if len(line) != self.seq_len:
-            raise PuzzleError(f"a {self.name} puzzle must have {self.seq_len} symbols; got {len(line)}.")
-        tokens = []
-        for position, symbol in enumerate(line):
-            digit = 0 if symbol in _BLANK_CHARACTERS else int(symbol) if symbol in "123456789" else -1
-            if not 0 <= digit <= self.size:
-                raise PuzzleError(
-                    f"a {self.name} puzzle must have digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a"
-                    f" blank; got {symbol!r} at position {position + 1}."
-                )
-            tokens.append(digit + BLANK)
-        puzzle = torch.tensor(tokens)
+        puzzle = self.read_grid(text)
         self._refuse_clash(puzzle)
         return puzzle
 
@@ -142,6 +145,14 @@ class Sudoku:
             groups = [" ".join(cells[c : c + self.box_columns]) for c in range(0, self.size, self.box_columns)]
             drawn.append(" " + " | ".join(groups))
         return "\n".join(drawn)
+
+    def is_ambiguous(self, inputs: Tensor) -> Tensor:
+        """Bool [B], all false: a Sudoku has one solution; the banks and `solve` see to that."""
+        return torch.zeros(len(inputs), dtype=torch.bool)
+
+    def any_answer(self, inputs: Tensor) -> Tensor:
+        """The only answer: see `solve`."""
+        return self.solve(inputs)
 
     def solve(self, inputs: Tensor) -> Tensor:
         """The only answer, int64 [L], by exact search.

@@ -1,0 +1,53 @@
+"""What the tasks on token grids share: reading a line of symbols, and a readout that respects the puzzle."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from latent_rl.errors import PuzzleError
+
+MASKED = -1e4
+"""Logit of a token that can't be: its probability is exactly 0 in float32, and differences stay finite."""
+
+
+def constrain_logits(inputs: Tensor, given: Tensor, logits: Tensor, first_answer_token: int) -> Tensor:
+    """Make givens certain, and the tokens before `first_answer_token` impossible.
+
+    Args:
+        inputs: int64 [B, L].
+        given: bool [B, L], the cells that the puzzle fixes.
+        logits: float32 [B, L, V].
+        first_answer_token: the smallest token that an answer may hold.
+
+    Returns:
+        float32 [B, L, V], `MASKED` where a token can't be.
+    """
+    tokens = torch.arange(logits.shape[-1])
+    other = inputs[:, :, None] != tokens
+    return logits.masked_fill((tokens < first_answer_token) | (given[:, :, None] & other), MASKED)
+
+
+def read_symbols(text: str, alphabet: Mapping[str, int], num_cells: int, task: str, expected: str) -> Tensor:
+    """Read a line of one symbol per cell.
+
+    Args:
+        text: the line; blanks around it are dropped.
+        alphabet: the token of every symbol.
+        num_cells: L.
+        task: the task's name, for the message.
+        expected: the alphabet in words, for the message.
+
+    Returns:
+        Tokens, int64 [L].
+
+    Raises:
+        PuzzleError: wrong length, or a symbol outside the alphabet.
+    """
+    line = text.strip()
+    if len(line) != num_cells:
+        raise PuzzleError(f"a {task} puzzle must have {num_cells} symbols; got {len(line)}.")
+    for position, symbol in enumerate(line, 1):
+        if symbol not in alphabet:
+            raise PuzzleError(f"a {task} puzzle must have {expected}; got {symbol!r} at position {position}.")
+    return torch.tensor([alphabet[symbol] for symbol in line])
