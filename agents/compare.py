@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from latent_rl.agents.baselines import StepPolicy
-from latent_rl.agents.evaluate import Outcome, bootstrap_interval, evaluate_policy, report_row
+from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
 from latent_rl.agents.replay import Frame, board_image, frames, telling_puzzle, write_gif
 from latent_rl.agents.report import (
     EVALUATION_TAGS,
@@ -29,6 +29,7 @@ from latent_rl.agents.tune import Tuned
 from latent_rl.config import read_json, write_atomically, write_json
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
+from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
 
 REFERENCE = "rule"

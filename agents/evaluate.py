@@ -10,6 +10,7 @@ from latent_rl.agents.baselines import StepPolicy
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
 from latent_rl.errors import InvalidValueError
+from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
 
 
@@ -80,14 +81,6 @@ def evaluate_policy(
         columns["restarts"],
         returns,
     )
-
-
-def bootstrap_interval(values: np.ndarray, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
-    """The 95% percentile interval of the mean of `values` [P]; the same seed resamples the same puzzles."""
-    random = np.random.default_rng(seed)
-    picks = random.integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[picks].mean(1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def report_row(outcome: Outcome, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_rl.improvement import kl_divergence
+from latent_rl.improvement import kl_divergence, relative_change
 from latent_rl.types import Carry, ReasonerOutput
 
 KEPT_FEATURES = (
@@ -92,15 +92,10 @@ def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
         "max_entropy": entropy.amax(1),
         "sure_share": ((confidence > SURE) & blank).sum(1) / count,
         "log_kl": (kl.clamp(min=1e-6).log10() + 3) / 3,
-        "answer_drift": _relative_change(view.before.answer, view.after.answer),
-        "latent_drift": _relative_change(view.before.latent, view.after.latent),
+        "answer_drift": relative_change(view.before.answer, view.after.answer),
+        "latent_drift": relative_change(view.before.latent, view.after.latent),
         "halt_probability": view.output.halt_logit.sigmoid(),
     }
-
-
-def _relative_change(before: Tensor, after: Tensor) -> Tensor:
-    change = torch.linalg.vector_norm((after - before).flatten(1), dim=1, dtype=torch.float32)
-    return change / torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32).clamp(min=1e-6)
 
 
 def pooled_states(carry: Carry) -> Tensor:

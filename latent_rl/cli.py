@@ -14,6 +14,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from latent_rl.diagnose import diagnose
+from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, shipped_reasoners
@@ -157,6 +159,41 @@ def evaluation_report(result: FixedStepResult) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diagnose:
+    """Show what every step adds, and where compute is dead."""
+
+    task: str
+    """Name of the task."""
+    reasoner: str
+    """Name of a shipped reasoner, or a folder."""
+    split: Literal["validation", "test"] = "validation"
+    """Which base puzzles."""
+    num_puzzles: int = 500
+    """How many of them; at most the whole split."""
+    steps: int = 24
+    """Supervision steps to look at."""
+    out: Path | None = None
+    """Folder for the JSON, the plot and the TensorBoard run; default: runs/diagnose/<reasoner>."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> None:
+        """Diagnose, print and save."""
+        task, reasoner = make_task(self.task), load_reasoner(self.reasoner)
+        puzzles = first(task, self.split, self.num_puzzles)
+        diagnosis = diagnose(reasoner, task, puzzles, self.steps)
+        out = self.out or Path("runs/diagnose") / Path(self.reasoner).name
+        title = f"{self.reasoner} on {len(puzzles)} {self.split} puzzles of {task.name}"
+        write_diagnosis(out, title, diagnosis)
+        if self.json:
+            print(json.dumps(diagnosis.summary() | {"steps": diagnosis.steps, "sweep": diagnosis.sweep}, indent=2))
+            return
+        console = Console()
+        print_diagnosis(console, title, diagnosis)
+        console.print(f"Plot, JSON and TensorBoard run in {out}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tasks:
     """List the tasks."""
 
@@ -251,6 +288,7 @@ class MakeBank:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
+    "diagnose": Diagnose,
     "tasks": Tasks,
     "reasoners": Reasoners,
     "import": Import,

@@ -78,3 +78,9 @@ def guided_carry(before: Carry, after: Carry, guidance_scale: Tensor) -> Carry:
     """
     weight = guidance_scale.to(after.answer.dtype)[:, None, None]
     return replace(after, answer=torch.lerp(before.answer, after.answer, weight))
+
+
+def relative_change(before: Tensor, after: Tensor) -> Tensor:
+    """||after - before|| / ||before|| of every row, float32 [B], from states [B, ...]."""
+    change = torch.linalg.vector_norm((after - before).flatten(1), dim=1, dtype=torch.float32)
+    return change / torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32).clamp(min=1e-6)

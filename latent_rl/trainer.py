@@ -346,5 +346,7 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
                 save_training_state(saved, state, batch, seconds, curve)
     writer.close()
     chosen = decoding(averaged, task, config.validation_steps)
-    save_reasoner(averaged, out, {**facts, "batch": batch, "seconds": round(seconds), "curve": curve, "decoding": chosen})
+    save_reasoner(
+        averaged, out, {**facts, "batch": batch, "seconds": round(seconds), "curve": curve, "decoding": chosen}
+    )
     return averaged.requires_grad_(False).eval()

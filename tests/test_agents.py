@@ -14,13 +14,14 @@ from latent_rl.agents.baselines import (
     halting,
     two_threshold_rule,
 )
-from latent_rl.agents.evaluate import bootstrap_interval, evaluate_policy, report_row
+from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import halting_worth, record, tune
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
+from latent_rl.statistics import bootstrap_interval
 
 BASE = TASK.puzzles("test").map(lambda tensor: tensor[:30])
 

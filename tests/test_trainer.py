@@ -50,8 +50,7 @@ def losses(folder: Path) -> dict[int, float]:
 
 def test_a_plan_depends_on_seed_and_number_alone() -> None:
     one, same, other, later = (
-        plan_of(dataclasses.replace(TINY, seed=seed), 6, batch)
-        for seed, batch in [(0, 3), (0, 3), (1, 3), (0, 4)]
+        plan_of(dataclasses.replace(TINY, seed=seed), 6, batch) for seed, batch in [(0, 3), (0, 3), (1, 3), (0, 4)]
     )
     assert torch.equal(one.puzzles.inputs, same.puzzles.inputs)
     assert torch.equal(one.revealed, same.revealed)

@@ -1,0 +1,83 @@
+"""What people see of a diagnosis: tables, a plot, JSON, TensorBoard."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from latent_rl.config import write_atomically, write_json
+from latent_rl.diagnose import Diagnosis
+
+_HEADINGS = {
+    "step": "step", "passes": "passes", "solved_rate": "solved", "exact_accuracy": "exact", "margin": "margin",
+    "margin_answer_tokens": "answer tokens", "improved_share": "margin > 0", "kl": "KL", "answer_drift": "answer drift",
+    "latent_drift": "latent drift",
+}  # fmt: skip
+
+
+def print_diagnosis(console: Console, title: str, diagnosis: Diagnosis) -> None:
+    """Print the steps, the guidance sweep, the summary, and the advice."""
+    table = Table(*_HEADINGS.values(), title=title, title_justify="left")
+    for row in diagnosis.steps:
+        numbers = (f"{row[name]:.3f}" for name in list(_HEADINGS)[2:])
+        trained = " *" if row["step"] == diagnosis.trained_steps else ""
+        table.add_row(f"{row['step']:.0f}{trained}", f"{row['passes']:.0f}", *numbers)
+    console.print(table)
+    console.print("margin: advantage margin in nats, over open cells; * the last step it was trained for", style="dim")
+    sweep = Table("w", "solved, last readout", "solved, fed back", title="guidance", title_justify="left")
+    for row in diagnosis.sweep:
+        sweep.add_row(f"{row['guidance_scale']:.2f}", *(f"{row[n]:.3f}" for n in list(row)[1:]))
+    console.print(sweep)
+    facts = diagnosis.summary()
+    console.print(
+        f"best: {facts['best_solved_rate']:.3f} at step {facts['best_step']};"
+        f" {facts['enough_steps']} steps are as good within noise; dead compute: {facts['dead_share']:.0%} of"
+        f" {facts['num_steps']} steps for all puzzles, {facts['dead_share_per_puzzle']:.0%} puzzle by puzzle;"
+        f" an oracle solves {facts['oracle_solved_rate']:.3f} with {facts['oracle_passes']:.1f} passes"
+    )
+    console.print(f"[bold]Advice:[/bold] {diagnosis.advice()}")
+
+
+def write_diagnosis(folder: Path, title: str, diagnosis: Diagnosis) -> None:
+    """Write `diagnosis.json`, `diagnosis.png` and a TensorBoard run into a folder."""
+    from matplotlib import pyplot as plt
+    from torch.utils.tensorboard import SummaryWriter
+
+    facts = diagnosis.summary() | {"advice": diagnosis.advice(), "steps": diagnosis.steps, "sweep": diagnosis.sweep}
+    write_json(folder / "diagnosis.json", facts)
+    buffer, figure = io.BytesIO(), draw_diagnosis(title, diagnosis)
+    figure.savefig(buffer, format="png", dpi=130)  # type: ignore[attr-defined]
+    write_atomically(folder / "diagnosis.png", buffer.getvalue())
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for row in diagnosis.steps:
+            for name in list(_HEADINGS)[2:]:
+                writer.add_scalar(f"diagnose/{name}", row[name], int(row["step"]))
+        writer.add_figure("diagnose", figure, close=False)
+        writer.add_text("advice", diagnosis.advice())
+    plt.close(figure)  # type: ignore[arg-type]
+
+
+def draw_diagnosis(title: str, diagnosis: Diagnosis) -> object:
+    """A figure of three panels by step: solved rate, advantage margin, drift; dead steps are shaded."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    steps = [row["step"] for row in diagnosis.steps]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    panels = (
+        ("solved rate", ("solved_rate", "token_accuracy")),
+        ("advantage margin (nats)", ("margin", "margin_answer_tokens")),
+        ("relative change", ("answer_drift", "latent_drift")),
+    )
+    for panel, (label, names) in zip(axes, panels, strict=True):
+        for name in names:
+            panel.plot(steps, [row[name] for row in diagnosis.steps], marker=".", label=name.replace("_", " "))
+        panel.axvspan(diagnosis.enough_steps + 0.5, steps[-1] + 0.5, color="0.9", zorder=0)
+        panel.set(xlabel="supervision step", ylabel=label)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    figure.suptitle(f"{title} (shaded: dead compute)", fontsize=10)
+    return figure
