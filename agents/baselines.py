@@ -31,6 +31,10 @@ class StepPolicy(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
+    @property
+    def submit(self) -> str | None:
+        """Which snapshot it submits (a key of `SUBMIT`); None leaves that to the environment."""
+
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Actions for B episodes, from their observation float32 [B, F]; only the oracle may use the state's label."""
 
@@ -56,6 +60,7 @@ class Baseline:
     mode: ActionMode
     halt: Condition
     restart: Condition | None = None
+    submit: str | None = None
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Flat action indices, int64 [B]."""
@@ -73,6 +78,7 @@ class RandomPolicy:
     mode: ActionMode
     generator: np.random.Generator
     name: str = "random"
+    submit: str | None = None
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Random flat action indices, int64 [B]."""
@@ -122,8 +128,13 @@ def aged(age: int) -> Condition:
 
 
 def fixed_steps(mode: ActionMode, num_steps: int) -> Baseline:
-    """The same number of supervision steps for every puzzle."""
-    return Baseline(f"fixed-{num_steps}", mode, lambda state: state.step >= num_steps)
+    """Plain decoding: the same number of supervision steps for every puzzle, and the answer of the last one."""
+    return Baseline(f"fixed-{num_steps}", mode, lambda state: state.step >= num_steps, submit="last")
+
+
+def best_of_steps(mode: ActionMode, num_steps: int) -> Baseline:
+    """The same number of supervision steps for every puzzle, and the snapshot that the environment submits."""
+    return Baseline(f"best-of-{num_steps}", mode, lambda state: state.step >= num_steps)
 
 
 def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:

@@ -40,9 +40,9 @@ REFERENCE = "rule"
 class Comparison(Setting):
     """What to compare. The command line is these fields."""
 
-    agents: tuple[str, ...] = ("random", "fixed", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
-    """Agents by name: ppo, dqn, operator; fixed-K, fixed (the best K), threshold, rule, entropy, unchanged, drift, act,
-    verifier, random, oracle."""
+    agents: tuple[str, ...] = ("random", "fixed", "best-of", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
+    """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the most confident snapshot),
+    both without -K for the best K; threshold, rule, entropy, unchanged, drift, act, verifier, random, oracle."""
     seeds: int = 3
     """Seeds of agents and evaluations, from 0."""
     out: Path = Path("runs/compare")
@@ -122,8 +122,8 @@ def pooled_rows(outcomes: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
 
 
 def display_name(name: str, policy: StepPolicy) -> str:
-    """The name in reports: "fixed" becomes the number of steps that was chosen."""
-    return policy.name if name == "fixed" else name
+    """The name in reports: "fixed" and "best-of" get the number of steps that was chosen."""
+    return policy.name if name in ("fixed", "best-of") else name
 
 
 def run_one(

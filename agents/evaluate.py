@@ -47,6 +47,7 @@ def evaluate_policy(
 
     Puzzle i's randomness depends on `seed` and i alone, so that policies can be compared puzzle by puzzle.
     """
+    core = core if policy.submit is None else core.submitting(policy.submit)
     count = len(puzzles)
     if count < 1:
         raise InvalidValueError("an evaluation needs at least one puzzle; got none.")

@@ -77,7 +77,7 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     console.print(f"Choosing the baselines' constants on validation, then testing on {len(test)} held-out puzzles")
     tuned = args.tune(core)
     fixed = dict.fromkeys((f"fixed-{core.reasoner.num_supervision_steps}", f"fixed-{tuned.num_steps}"))
-    names = ("random", *fixed, "threshold", "rule", args.agent, "oracle")
+    names = ("random", *fixed, "best-of", "threshold", "rule", args.agent, "oracle")
     policies = {n: learned if n == args.agent else baseline_policy(n, core, tuned, args.seed) for n in names}
     outcomes = {name: evaluate_policy(core, policy, test, seed=args.seed) for name, policy in policies.items()}
     rows = [report_row(outcome) for outcome in outcomes.values()]

@@ -157,6 +157,7 @@ class LearnedPolicy:
 
     name: str
     model: BaseAlgorithm
+    submit: str | None = None
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """The agent's deterministic actions."""

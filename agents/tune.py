@@ -1,5 +1,6 @@
 """Choose the baselines' constants on validation puzzles: record once, try every threshold on the record."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from latent_rl.agents.baselines import (
     HALTING,
     Baseline,
     aged,
+    best_of_steps,
     fixed_steps,
     halting,
     restarting_oracle,
@@ -28,12 +30,12 @@ class Record:
     """What P episodes would have submitted after each of S steps, had they never halted.
 
     Attributes:
-        solved: bool [S, P].
+        answered: bool [S, P], the step's own answer is right: plain decoding.
         scores: float32 [S, P] for each name in `HALTING`, of the state after the step.
         worth: float32 [S, P], return of halting there.
     """
 
-    solved: np.ndarray
+    answered: np.ndarray
     scores: dict[str, np.ndarray]
     worth: np.ndarray
 
@@ -41,7 +43,7 @@ class Record:
 def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: int = 0) -> Record:
     """Refine up to the horizon; with a restart age, puzzles surer than every threshold stay as they are."""
     count, num_steps = len(puzzles), core.horizon
-    solved, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
+    answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
     scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
     state = core.begin(puzzles, derive(mix(torch.full((count,), seed + 1)), torch.arange(count)))
     start, rows = state.potential, torch.arange(count)
@@ -54,14 +56,14 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
         state = core.step(state, decision).state
         right = core.task.verify(state.puzzles.inputs, state.submission).float()
         gain = core.gamma * state.potential - start[rows] - core.cost_per_pass * state.passes
-        solved[step:, rows.numpy()] = right.numpy()
+        answered[step:, rows.numpy()] = core.task.verify(state.puzzles.inputs, state.prediction).numpy()
         worth[step:, rows.numpy()] = (gain + core.solve_bonus * right).numpy()
         for name, rule in HALTING.items():
             scores[name][step:, rows.numpy()] = rule.score(core, state).numpy()
         if restart_age is not None:
             unsure = HALTING["threshold"].score(core, state) <= max(CONFIDENCES)
             rows, state = rows[unsure], state.select(unsure)
-    return Record(solved.astype(bool), scores, worth)
+    return Record(answered.astype(bool), scores, worth)
 
 
 def halting_worth(trajectory: Record, name: str, threshold: float) -> float:
@@ -76,38 +78,42 @@ class Tuned:
     """The baselines' constants, chosen on validation.
 
     Attributes:
-        num_steps: the fixed number of steps with the highest solved rate; the smallest of them.
+        num_steps: the number of steps whose own answer is right most often; the smallest of them.
+        best_of: the number of steps after which submitting the best snapshot has the highest mean return.
         thresholds: for each name in `HALTING` the one with the highest mean return.
         rule: confidence and restart age with the highest mean return together; an age at the horizon never restarts.
     """
 
     num_steps: int
+    best_of: int
     thresholds: dict[str, float]
     rule: tuple[float, int]
 
     def baseline(self, core: Core, name: str) -> Baseline:
-        """The tuned baseline of that name; "fixed-K" for any K, "fixed" for the best one.
+        """The tuned baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
 
         Raises:
             UnknownNameError: there is none.
         """
-        if name == "fixed":
-            return fixed_steps(core.mode, self.num_steps)
-        if name.startswith("fixed-") and name[6:].isdigit() and int(name[6:]) > 0:
-            return fixed_steps(core.mode, int(name[6:]))
+        for kind, make, best in (("fixed", fixed_steps, self.num_steps), ("best-of", best_of_steps, self.best_of)):
+            if number := re.fullmatch(rf"{kind}(?:-([1-9]\d*))?", name):
+                return make(core.mode, int(number[1] or best))
         if name == "rule":
             return two_threshold_rule(core, *self.rule)
         if name == "oracle" and self.rule[1] < core.horizon:
             return restarting_oracle(core, self.rule[1])
         if name in HALTING:
             return halting(core, name, self.thresholds[name])
-        raise UnknownNameError("baseline", name, [*HALTING, "rule", "fixed", "fixed-K", "random"])
+        raise UnknownNameError(
+            "baseline", name, [*HALTING, "rule", "fixed", "fixed-K", "best-of", "best-of-K", "random"]
+        )
 
 
 def tune(core: Core, puzzles: Puzzles) -> Tuned:
     """Choose every constant on the given (validation) puzzles."""
     plain = record(core, puzzles)
-    num_steps = int(plain.solved.mean(1).argmax()) + 1
+    num_steps = int(plain.answered.mean(1).argmax()) + 1
+    best_of = int(plain.worth.mean(1).argmax()) + 1
     thresholds = {
         name: max(rule.candidates, key=lambda c, name=name: halting_worth(plain, name, c))  # type: ignore[misc]
         for name, rule in HALTING.items()
@@ -117,4 +123,4 @@ def tune(core: Core, puzzles: Puzzles) -> Tuned:
     for age in (age for age in AGES if can_restart and age < core.horizon):
         restarted = record(core, puzzles, age)
         worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
-    return Tuned(num_steps, thresholds, max(worths, key=lambda pair: worths[pair]))
+    return Tuned(num_steps, best_of, thresholds, max(worths, key=lambda pair: worths[pair]))

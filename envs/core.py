@@ -1,5 +1,6 @@
 """The decision process: the only dynamics, batched on tensors. One step is one supervision step of the reasoner."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -107,6 +108,18 @@ class Core:
         self._base = self.task.puzzles(split) if puzzles is None else puzzles
         example = self._base.map(lambda tensor: tensor[:1])
         self.observation_size = self.observe(self.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
+
+    def submitting(self, submit: str) -> "Core":
+        """The same dynamics with another choice of the snapshot that is submitted.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+        """
+        if submit not in SUBMIT:
+            raise UnknownNameError("submit", submit, SUBMIT)
+        core = copy.copy(self)
+        core.score = SUBMIT[submit]
+        return core
 
     def start(self, keys: Tensor) -> State:
         """Start one episode for each key, int64 [B], on a puzzle that the key draws."""

@@ -35,7 +35,7 @@ def uneven_core(**arguments: object) -> Core:
 
 def test_a_fixed_number_of_steps_equals_plain_decoding() -> None:
     """The environment adds nothing to the reasoner: its dynamics are those of `evaluate_fixed`."""
-    core = random_core(submit="last")
+    core = random_core()
     plain = evaluate_fixed(random_reasoner(), TASK, BASE, 4)
     outcome = evaluate_policy(core, fixed_steps(core.mode, 4), BASE, batch_size=7)
     np.testing.assert_array_equal(outcome.solved, plain.solved[3].numpy())
@@ -95,6 +95,8 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
     tuned = tune(core, BASE)
     assert tuned.num_steps == 5
     assert tuned.baseline(core, "fixed").name == "fixed-5"
+    assert tuned.baseline(core, "best-of").name == "best-of-5"
+    assert tuned.baseline(core, "best-of-3").name == "best-of-3"
     for name in ("threshold", "rule", "entropy", "act", "verifier", "oracle"):
         outcome = evaluate_policy(core, tuned.baseline(core, name), BASE)
         assert outcome.agent == name

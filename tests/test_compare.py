@@ -118,7 +118,7 @@ def test_marks_tell_givens_commits_right_and_wrong() -> None:
     core = random_core(actions=("halt", "refine", "commit_forced"), horizon=4)
 
     class Always:
-        name = "always"
+        name, submit = "always", None
 
         def act(self, observation: np.ndarray, state: object) -> np.ndarray:
             return np.array([min(2, 1 + int(state.step[0]))])
