@@ -41,7 +41,7 @@ class Comparison(Setting):
     """What to compare. The command line is these fields."""
 
     agents: tuple[str, ...] = ("random", "fixed", "best-of", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
-    """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the most confident snapshot),
+    """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
     both without -K for the best K; threshold, rule, entropy, unchanged, drift, act, verifier, random, oracle."""
     seeds: int = 3
     """Seeds of agents and evaluations, from 0."""
