@@ -44,7 +44,7 @@ class Comparison(Setting):
     """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
     both without -K for the best K; threshold, rule, entropy, unchanged, drift, act, verifier, random, oracle."""
     seeds: int = 3
-    """Seeds of agents and evaluations, from 0."""
+    """Seeds of the agents, from 0; all are evaluated on the same puzzles and views."""
     out: Path = Path("runs/compare")
     """Folder for the report, TensorBoard runs and agents; a run that was cut goes on where it was."""
     progress: bool = True
@@ -143,7 +143,7 @@ def run_one(
     saved = folder / "outcome.npz"
     if saved.exists():
         return policy, load_outcome(saved, display_name(name, policy))
-    outcome = evaluate_policy(core, policy, test, seed=seed)
+    outcome = evaluate_policy(core, policy, test)
     save_outcome(saved, outcome)
     steps = (args.total_timesteps or agent_spec(name).total_timesteps) if is_learned(name) else 0
     log_evaluation(logs, report_row(outcome), steps)
@@ -177,14 +177,14 @@ def compare(args: Comparison) -> list[dict[str, Any]]:
         LatentRLError: an argument is wrong.
     """
     console = Console(stderr=True)
-    core, test = args.make_core(), args.test_puzzles()
+    live, test = args.make_core(), args.test_puzzles()
     claim_folder(args)
     console.print(f"Choosing the baselines' constants on validation puzzles of {args.task}")
-    tuned = args.tune(core)
+    tuned = args.tune(live)
+    core, training = args.evaluation_core(live, test), args.training_core(live)
     for name in args.agents:
         if not is_learned(name):
             baseline_policy(name, core, tuned, 0)  # a wrong name must not cost an hour
-    training = args.training_core(core)
     outcomes: dict[str, list[Outcome]] = {}
     policies: dict[str, StepPolicy] = {}
     rows: list[dict[str, Any]] = []
@@ -199,7 +199,7 @@ def compare(args: Comparison) -> list[dict[str, Any]]:
     title = f"{args.task}: {len(test)} test puzzles, {args.seeds} seeds"
     print_table(console, title, pooled)
     shown = next((row["agent"] for row in pooled if is_learned(row["agent"])), pooled[0]["agent"])
-    episode = list(frames(core, policies[shown], *telling_puzzle(outcomes[shown][0], test, 0)))
+    episode = list(frames(core, policies[shown], *telling_puzzle(outcomes[shown][0], test)))
     write_json(args.out / "report.json", rows)
     write_atomically(args.out / "table.csv", csv_text(pooled).encode())
     write_atomically(args.out / "table.md", markdown_table(HEADINGS, [table_cells(row) for row in pooled]).encode())

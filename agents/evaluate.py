@@ -8,7 +8,7 @@ import torch
 
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import derive, mix
+from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import InvalidValueError
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
@@ -33,11 +33,6 @@ class Outcome:
     steps: np.ndarray
     restarts: np.ndarray
     returns: np.ndarray
-
-
-def episode_keys(count: int, seed: int) -> torch.Tensor:
-    """Int64 [P], the randomness of every puzzle's episode in an evaluation: of the seed and the place alone."""
-    return derive(mix(torch.full((count,), seed + 1)), torch.arange(count))
 
 
 def evaluate_policy(

@@ -78,13 +78,14 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     tuned = args.tune(core)
     fixed = dict.fromkeys((f"fixed-{core.reasoner.num_supervision_steps}", f"fixed-{tuned.num_steps}"))
     names = ("random", *fixed, "best-of", "threshold", "rule", args.agent, "oracle")
-    policies = {n: learned if n == args.agent else baseline_policy(n, core, tuned, args.seed) for n in names}
-    outcomes = {name: evaluate_policy(core, policy, test, seed=args.seed) for name, policy in policies.items()}
+    recorded = args.evaluation_core(core, test)
+    policies = {n: learned if n == args.agent else baseline_policy(n, recorded, tuned, args.seed) for n in names}
+    outcomes = {name: evaluate_policy(recorded, policy, test) for name, policy in policies.items()}
     rows = [report_row(outcome) for outcome in outcomes.values()]
     title = f"{args.task}: {len(test)} test puzzles, seed {args.seed}"
     print_table(console, title, rows)
-    shown = telling_puzzle(outcomes[args.agent], test, args.seed)
-    show_episode(console, core, args.agent, list(frames(core, learned, *shown)))
+    shown = telling_puzzle(outcomes[args.agent], test)
+    show_episode(console, recorded, args.agent, list(frames(recorded, learned, *shown)))
     write_json(args.out / "report.json", rows)
     write_json(args.out / "config.json", args.facts())
     plot(args.out / "comparison.png", title, rows, [args.agent])

@@ -11,7 +11,7 @@ from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent
 from latent_rl.agents.tune import Tuned, tune
 from latent_rl.envs import HORIZONS
 from latent_rl.envs.core import Core
-from latent_rl.envs.recorded import RecordedCore
+from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
@@ -40,8 +40,9 @@ class Setting:
     """Price of one forward pass, in units of reward."""
     total_timesteps: int | None = None
     """Environment steps of training; default: the agent's own."""
-    recorded: int = 0
-    """Train on the recorded steps of this many puzzles, which become look-ups once met; 0 trains live."""
+    recorded: int = 1000
+    """Train on the recorded steps of this many puzzles, which become look-ups once met; 0 trains live. The observation
+    "latent", and tables with other actions than halt, refine and restart_view, are always live."""
     num_validation: int = 256
     """Puzzles on which the baselines' constants are chosen; at most the whole split."""
     num_test: int = 1000
@@ -52,11 +53,17 @@ class Setting:
         return Core(self.task, reasoner or self.reasoner, **self._dynamics())
 
     def training_core(self, core: Core) -> Core:
-        """What agents train on: `core` itself, or one that records its reasoner's steps."""
-        if self.recorded == 0:
+        """What agents train on: one that records its reasoner's steps, or `core` itself."""
+        return self._recording(core, first(core.task, "train", self.recorded), 8) if self.recorded else core
+
+    def evaluation_core(self, core: Core, puzzles: Puzzles) -> Core:
+        """What policies are evaluated on, with seed 0: the puzzles' steps are recorded once for all policies."""
+        return self._recording(core, puzzles, 32)
+
+    def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
+        if self.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
             return core
-        pool = first(core.task, "train", self.recorded)
-        return RecordedCore(core.task, core.reasoner, pool=pool, **self._dynamics())
+        return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
 
     def _dynamics(self) -> dict[str, Any]:
         return {
@@ -74,7 +81,8 @@ class Setting:
 
     def tune(self, core: Core) -> Tuned:
         """The baselines' constants, chosen on the first `num_validation` puzzles of the validation split."""
-        return tune(core, first(core.task, "validation", self.num_validation))
+        puzzles = first(core.task, "validation", self.num_validation)
+        return tune(self.evaluation_core(core, puzzles), puzzles)
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

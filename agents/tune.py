@@ -18,7 +18,7 @@ from latent_rl.agents.baselines import (
     two_threshold_rule,
 )
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import derive, mix
+from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
 from latent_rl.types import Puzzles
 
@@ -45,7 +45,7 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
     count, num_steps = len(puzzles), core.horizon
     answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
     scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
-    state = core.begin(puzzles, derive(mix(torch.full((count,), seed + 1)), torch.arange(count)))
+    state = core.begin(puzzles, episode_keys(count, seed))
     start, rows = state.potential, torch.arange(count)
     never = Baseline("record", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool),
                      None if restart_age is None else aged(restart_age))  # fmt: skip

@@ -29,6 +29,11 @@ def derive(keys: Tensor, value: Tensor | int) -> Tensor:
     return mix(mix(keys + _STEP) ^ torch.as_tensor(value, dtype=torch.int64))
 
 
+def episode_keys(count: int, seed: int) -> Tensor:
+    """One key for each of `count` puzzles, int64 [count]: of the seed and the puzzle's place alone."""
+    return derive(mix(torch.full((count,), seed + 1)), torch.arange(count))
+
+
 def uniform(keys: Tensor, count: int) -> Tensor:
     """`count` numbers in [0, 1) for each key: float64 [B, count]."""
     counters = keys[:, None] + _STEP * torch.arange(1, count + 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl.envs.actions import ACTIONS, Action, Decision
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import STEP_FEATURES
-from latent_rl.envs.randomness import derive, mix, uniform
+from latent_rl.envs.randomness import derive, episode_keys, uniform
 from latent_rl.envs.state import Seen, State
 from latent_rl.errors import InvalidValueError
 from latent_rl.types import Carry, Puzzles
@@ -30,7 +30,7 @@ class RecordedCore(Core):
     Args:
         pool: the puzzles.
         num_views: views of a puzzle; its k-th restart shows view k modulo this number.
-        seed: of the views.
+        seed: of the views; those of an evaluation with this seed.
         args: of `Core`.
         core: of `Core`.
 
@@ -48,7 +48,7 @@ class RecordedCore(Core):
             )
         if num_views < 1:
             raise InvalidValueError(f"num_views must be at least 1; got {num_views}.")
-        self.keys, order = derive(mix(torch.full((len(pool),), seed + 1)), torch.arange(len(pool))).sort()
+        self.keys, order = episode_keys(len(pool), seed).sort()
         self.pool, self.num_views = pool.select(order), num_views
         count = len(pool) * num_views
         self._length = torch.zeros(count, dtype=torch.int64)
