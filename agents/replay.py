@@ -97,16 +97,17 @@ def _terminal_board(core: Core, frame: Frame) -> Text:
     return text
 
 
-def show_episode(console: Console, core: Core, name: str, episode: list[Frame], *, boards: int = 4) -> None:
-    """Print every decision and some of the boards.
+def show_episode(console: Console, core: Core, name: str, episode: list[Frame]) -> None:
+    """Print every decision, and as many of the boards (four at the most) as fit beside each other.
 
     Args:
         console: where to print.
         core: the dynamics.
         name: of the agent.
         episode: from `frames`.
-        boards: about how many to draw.
     """
+    width = max(map(len, core.task.render(episode[0].state.prediction[0]).splitlines())) + 2
+    boards = min(4, max(2, console.width // width))
     console.print(f"[bold]One puzzle, step by step[/bold] (agent {name}; green right, red wrong, underlined changed)")
     # The last frame is the halt, which shows nothing new.
     shown = episode[:-1] if len(episode) > 2 else episode

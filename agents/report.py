@@ -56,30 +56,36 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def draw(title: str, rows: Sequence[Row], learned: Sequence[str]) -> Any:
-    """A matplotlib figure: solved rate, with its interval, against mean forward passes."""
+    """A matplotlib figure: solved rate, with its interval, against mean forward passes; stars are learned."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for row in rows:
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    colors = plt.get_cmap("tab10")
+    for i, row in enumerate(rows):
         is_learned = row["agent"] in learned
-        center, passes = row["solved_rate"], row["mean_passes"]
+        center = row["solved_rate"]
         axes.errorbar(
-            passes,
+            row["mean_passes"],
             center,
             yerr=[[max(0.0, center - row["solved_low"])], [max(0.0, row["solved_high"] - center)]],
-            fmt="*" if is_learned else "o",
-            color="tab:red" if is_learned else "tab:gray" if row["agent"] in ("random", "oracle") else "tab:blue",
-            markersize=14 if is_learned else 7,
+            fmt="*" if is_learned else "x" if row["agent"] == "oracle" else "o",
+            color=colors(i % 10),
+            markersize=15 if is_learned else 7,
+            zorder=3 if is_learned else 2,
             capsize=3,
+            label=f"{row['agent']}: {center:.3f} with {row['mean_passes']:.1f} passes",
         )
-        axes.annotate(row["agent"], (passes, center), xytext=(8, 6), textcoords="offset points")
-    axes.set(xlabel="mean forward passes per puzzle", ylabel="solved rate", title=title)
-    axes.margins(x=0.12, y=0.12)
-    axes.set_ylim(top=min(1.04, axes.get_ylim()[1]))
-    axes.grid(alpha=0.3)
+    # An agent that solves hardly anything must not press the others together.
+    worth_seeing = [row["solved_low"] for row in rows if row["solved_rate"] > 0.3] or [0.0]
+    axes.set(xscale="log", xlabel="mean forward passes per puzzle", ylabel="solved rate", title=title)
+    axes.set_ylim(max(-0.02, min(worth_seeing) - 0.04), 1.02)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "235" else "")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
     return figure
 
 

@@ -19,11 +19,11 @@ from latent_rl.envs.vector import LatentReasoningVectorEnv
 __all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 64},
+    "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 128},
     "LatentReasoning/Sudoku4x4-v0": {"task": "sudoku4x4", "horizon": 16},
     "LatentReasoning/Sudoku6x6-v0": {"task": "sudoku6x6", "horizon": 16},
     "LatentReasoning/Sudoku9x9-v0": {"task": "sudoku9x9", "horizon": 16},
-    "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 64},
+    "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 128},
     "LatentReasoning/NQueens8-v0": {
         "task": "nqueens8",
         "horizon": 32,
