@@ -43,7 +43,7 @@ class Setting:
     recorded: int = 1000
     """Train on the recorded steps of this many puzzles, which become look-ups once met; 0 trains live. The observation
     "latent", and tables with other actions than halt, refine and restart_view, are always live."""
-    num_validation: int = 256
+    num_validation: int = 200
     """Puzzles on which the baselines' constants are chosen; at most the whole split."""
     num_test: int = 1000
     """Held-out puzzles for the report; at most the whole split."""

@@ -22,7 +22,7 @@ from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
 from latent_rl.types import Puzzles
 
-AGES = (4, 6, 8, 12, 16, 24, 32)
+AGES = (4, 8, 12, 16, 24, 32)
 
 
 @dataclass(frozen=True)
