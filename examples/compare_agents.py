@@ -11,8 +11,8 @@ from latent_rl.agents.compare import Comparison
 from latent_rl.errors import LatentRLError
 
 if __name__ == "__main__":
-    arguments = tyro.cli(Comparison, description=__doc__)
     try:
-        arguments.run()
+        tyro.cli(Comparison, description=__doc__).run()
     except LatentRLError as error:
-        sys.exit(f"compare_agents: {error}")
+        print(f"compare_agents: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -298,13 +298,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | None = None) -> int:
     """Run one command, of this file or of `more_commands`; 0 if it went well, 2 after a user's mistake."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        {**COMMANDS, **(more_commands or {})},
-        prog="latent-rl",
-        description="Latent recursion as a decision process.",
-        args=arguments,
-    )
     try:
+        # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
+        command = tyro.extras.subcommand_cli_from_dict(
+            {**COMMANDS, **(more_commands or {})},
+            prog="latent-rl",
+            description="Latent recursion as a decision process.",
+            args=arguments,
+        )
         command.run()
         sys.stdout.flush()
     except BrokenPipeError:
