@@ -11,7 +11,7 @@ from public_cases import BASE, PUZZLES, SHAPES, random_network, run, some_inputs
 
 from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.envs.actions import Decision
+from latent_rl.envs.actions import Action, Decision
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner
@@ -181,10 +181,10 @@ def test_every_network_runs_in_the_decision_process(name: str) -> None:
     """Rows that restart share a batch with rows that go on, and each does as it would alone."""
     core = random_core(reasoner=random_network(SHAPES[name], torch.float32))
     puzzles = TASK.puzzles("test").map(lambda tensor: tensor[:4])
-    still, restart = torch.zeros(4, dtype=torch.bool), torch.tensor([True, False, False, True])
-    ones, depth = torch.ones(4), torch.tensor([1, 2, 1, 1])
-    start = core.step(core.begin(puzzles, torch.arange(4)), Decision(still, ones, depth, still)).state
-    choice = Decision(still, torch.tensor([1.0, 1.0, 0.5, 1.0]), depth, restart)
+    refine, deep, restart = Action("refine"), Action("deep", depth=2), Action("restart", fresh=True)
+    first = Decision.of([refine, deep, refine, refine])
+    start = core.step(core.begin(puzzles, torch.arange(4)), first).state
+    choice = Decision.of([restart, deep, Action("half", guidance_scale=0.5), restart])
     together = core.step(start, choice).state
     assert together.age.tolist() == [1, 2, 2, 1]
     for row in range(4):

@@ -137,7 +137,7 @@ def test_swiglu_on_either_axis() -> None:
 
 def test_attention_is_softmax_attention_with_relative_positions() -> None:
     torch.manual_seed(0)
-    layer = Attention(16, 2, 9)
+    layer = Attention(16, 2, 9, True)
     # The same content everywhere: every score depends on the distance alone, so scores form a Toeplitz matrix.
     query = layer._rotate(torch.randn(8).expand(1, 2, 9, 8))
     key = layer._rotate(torch.randn(8).expand(1, 2, 9, 8))
@@ -158,7 +158,7 @@ def test_blocks_keep_unit_scale() -> None:
     torch.manual_seed(0)
     for block in BLOCKS.values():
         x = 50 * torch.randn((9, 3, 16) if block.cells_first else (3, 9, 16))
-        rms = block(16, 2, 9, 4.0)(x).square().mean(-1).sqrt()
+        rms = block(16, 2, 9, 4.0, True)(x).square().mean(-1).sqrt()
         torch.testing.assert_close(rms, torch.ones_like(rms), atol=1e-3, rtol=0)
 
 
