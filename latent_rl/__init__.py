@@ -25,6 +25,8 @@ _EXPORTS = {
     "shipped_reasoners": "latent_rl.reasoners.checkpoint",
     "load_public_checkpoint": "latent_rl.reasoners.public",
     "export_public_checkpoint": "latent_rl.reasoners.public",
+    "FeedForward": "latent_rl.reasoners.feedforward",
+    "FeedForwardConfig": "latent_rl.reasoners.feedforward",
     "HRM": "latent_rl.reasoners.hrm",
     "HRMConfig": "latent_rl.reasoners.hrm",
     "TRM": "latent_rl.reasoners.trm",

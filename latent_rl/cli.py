@@ -1,19 +1,19 @@
-"""Subcommands of `latent-rl`: each a dataclass that tyro reads, with a `run` method."""
+"""Subcommands of `latent-rl` (training: `cli_train.py`): each a dataclass that tyro reads, with a `run` method."""
 
 import dataclasses
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from latent_rl.cli_train import Train
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError, LatentRLError
@@ -21,68 +21,11 @@ from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, shipped_reasoners
 from latent_rl.reasoners.public import load_public_checkpoint, read_arch
 from latent_rl.reasoners.public_weights import newest_checkpoint
-from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS, first
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
-from latent_rl.trainer import TrainConfig, train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a reasoner."""
-
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    out: Path | None = None
-    """The run's folder; default runs/<task>."""
-    resume: bool = False
-    """Go on from the last save in --out."""
-    compile: bool = False
-    """Compile the recursion: faster steps after up to a minute."""
-    threads: int | None = None
-    """CPU threads; default: all."""
-    init: str | None = None
-    """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
-    width: int = 128
-    """Width D of the network."""
-    num_layers: int = 1
-    """Blocks in the network."""
-    mixer: Literal["mlp", "attention"] = "mlp"
-    """How cells see each other."""
-    num_cycles: int = 1
-    """T."""
-    num_latent_updates: int = 2
-    """n."""
-    num_supervision_steps: int = 6
-    """N_sup."""
-    step_index: Literal["integer", "continuous"] = "integer"
-    """How the network is told the step: an embedding of its number, or time in [0, 1] along one direction."""
-    feedback: bool = False
-    """Feed the previous prediction back."""
-
-    def run(self) -> None:
-        """Train, then say where the reasoner is."""
-        if self.threads is not None:
-            if self.threads < 1:
-                raise InvalidValueError(f"--threads must be at least 1; got {self.threads}.")
-            torch.set_num_threads(self.threads)
-        task = make_task(self.train.task)
-        names = {f.name for f in dataclasses.fields(TRMConfig)} & {f.name for f in dataclasses.fields(self)}
-        shape = {name: getattr(self, name) for name in names}
-        torch.manual_seed(self.train.seed)
-        reasoner = TRM(TRMConfig(vocab_size=task.vocab_size, seq_len=task.seq_len, **shape))
-        if self.init is not None:
-            start = load_reasoner(self.init)
-            if start.config != reasoner.config:
-                raise InvalidValueError(f"--init must have the shape asked for, {reasoner.config}; got {start.config}.")
-            reasoner.load_state_dict(start.state_dict())
-        if self.compile:
-            reasoner.compile(dynamic=False)
-        out = self.out or Path("runs") / task.name
-        train(self.train, reasoner, out, resume=self.resume)
-        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {task.name} --reasoner {out}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
@@ -12,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from latent_rl.config import write_atomically
+from latent_rl.batches import Batching
+from latent_rl.config import from_dict, write_atomically
 from latent_rl.errors import CheckpointError
+from latent_rl.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class TrainingState:
     reasoner: nn.Module
     average: AveragedModel
     optimizers: list[Optimizer]
-    config: dict[str, Any]
+    batching: Batching
+    config: TrainConfig
 
     def _parts(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         yield "reasoner", self.reasoner.state_dict()
         yield "average", self.average.state_dict()
+        yield "batching", self.batching.tensors()
         for number, optimizer in enumerate(self.optimizers):
             moments = optimizer.state_dict()["state"]
             yield (
@@ -48,6 +51,7 @@ class TrainingState:
 
         self.reasoner.load_state_dict(part("reasoner"))
         self.average.load_state_dict(part("average"))
+        self.batching.load(part("batching"))
         for number, optimizer in enumerate(self.optimizers):
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in part(f"optimizer{number}").items():
@@ -60,7 +64,7 @@ def save_training_state(
     path: Path, state: TrainingState, batch: int, seconds: float, curve: list[dict[str, float]]
 ) -> None:
     """Write the state after `batch` batches; an interrupted write leaves the file before intact."""
-    facts = {"config": state.config, "batch": batch, "seconds": seconds, "curve": curve}
+    facts = {"config": asdict(state.config), "batch": batch, "seconds": seconds, "curve": curve}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.tensors().items()}
     write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
 
@@ -78,7 +82,9 @@ def load_training_state(path: Path, state: TrainingState) -> tuple[int, float, l
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        differing = {k for k in facts["config"] | state.config if facts["config"].get(k) != state.config.get(k)}
+        # Fields that are younger than the file count as their defaults.
+        theirs, ours = asdict(from_dict(TrainConfig, facts["config"])), asdict(state.config)
+        differing = {name for name in ours if theirs[name] != ours[name]}
         if differing:
             raise CheckpointError(
                 f"{path} must belong to a run with the same config; {', '.join(sorted(differing))} differ."

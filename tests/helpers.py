@@ -1,6 +1,7 @@
 """Small stand-ins shared by the tests of environments and agents."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,23 @@ def random_reasoner(task: Task = TASK, **config: Any) -> TRM:
 def random_core(**arguments: Any) -> Core:
     """4x4 Sudoku with an untrained reasoner and a horizon of 8."""
     return Core(**{"task": TASK, "reasoner": random_reasoner(), "horizon": 8, **arguments})
+
+
+def undecided(reasoner: TRM) -> TRM:
+    """The same reasoner, trainable, with a halting head that wants to stop at some puzzles and steps, not at others."""
+    torch.manual_seed(1)
+    reasoner.halt_head.weight.data.normal_()
+    reasoner.halt_head.bias.data.zero_()
+    return reasoner.requires_grad_(True).train()
+
+
+def logged(folder: Path, key: str) -> dict[int, float]:
+    """What TensorBoard shows of a run under the key, by batch."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(key)}
 
 
 class Clockwork:

@@ -9,7 +9,7 @@ import pytest
 from helpers import TASK, random_reasoner
 
 from latent_rl import cli
-from latent_rl.reasoners.checkpoint import save_reasoner, shipped_reasoners
+from latent_rl.reasoners.checkpoint import reasoner_facts, save_reasoner, shipped_reasoners
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -33,6 +33,29 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [row["step"] for row in report["per_step"]] == list(range(1, steps + 1))
     assert report["solved_rate"] == report["per_step"][-1]["solved_rate"]
     assert {"exact_accuracy", "token_accuracy"} <= set(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "architecture", "shape"),
+    [
+        ("--num-cycles 2 --batching replacement --halt-exploration 0.2", "trm", {"num_cycles": 2, "num_layers": 1}),
+        (
+            "--batching replacement --continue-target --num-answer-layers 2",
+            "hrm",
+            {"num_cycles": 2, "num_latent_updates": 2, "num_supervision_steps": 16, "mixer": "attention"}
+            | {"num_answer_layers": 2, "continue_head": True},
+        ),
+        ("--num-supervision-steps 2", "feedforward", {"num_layers": 6, "num_passes": 6, "num_supervision_steps": 1}),
+        ("--match parameters", "feedforward", {"num_layers": 1, "num_passes": 1, "mixer": "mlp"}),
+    ],
+)
+def test_every_architecture_trains(options: str, architecture: str, shape: dict, tmp_path: Path) -> None:
+    small = ["--num-batches", "1", "--batch-size", "4", "--width", "16", "--num-validation", "8"]
+    arguments = ["train", "--task", "sudoku4x4", "--architecture", architecture, "--out", str(tmp_path)]
+    assert cli.run([*arguments, *small, *options.split()]) == 0
+    facts = reasoner_facts(tmp_path)
+    assert facts["architecture"] == architecture
+    assert {name: facts["reasoner"][name] for name in shape} == shape
 
 
 def test_evaluate_reads_puzzles_and_prints_a_table(
@@ -67,6 +90,12 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--puzzles", "gone.txt"], "readable"),
         (["train", "--task", "sudoku4x4", "--batch-size", "0"], "batch_size must be at least 1"),
         (["train", "--task", "sudoku4x4", "--threads", "0"], "threads must be at least 1"),
+        (["train", "--batching", "replacemnt"], "did you mean 'replacement'"),
+        (["train", "--halt-exploration", "0.2"], 'acts with batching "replacement" alone'),
+        (["train", "--match", "depth"], "--match has no meaning with --architecture trm"),
+        (["train", "--architecture", "hrm", "--step-index", "integer"], "--step-index has no meaning"),
+        (["train", "--architecture", "feedforward", "--feedback"], "--feedback has no meaning"),
+        (["train", "--architecture", "feedforward", "--continue-target"], "needs a network that recurses"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(

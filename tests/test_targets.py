@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latent_rl.config import from_dict
+from latent_rl.episodes import plan_batch
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.losses import step_loss
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -17,7 +18,7 @@ from latent_rl.targets import STEP_WEIGHTS, TARGETS, linear_rates, monotonicity,
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
 from latent_rl.tasks.sudoku import Sudoku
-from latent_rl.trainer import TrainConfig, plan_batch
+from latent_rl.trainer import TrainConfig
 from latent_rl.types import Puzzles, ReasonerOutput
 
 PATHS = sorted(set(TARGETS) - {"final", "trajectories"})

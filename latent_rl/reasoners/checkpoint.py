@@ -11,12 +11,17 @@ from safetensors.torch import save as save_tensors
 
 from latent_rl.config import from_dict, read_json, write_atomically, write_json
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError
+from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
-ARCHITECTURES: dict[str, tuple[type[TRM], type[TRMConfig]]] = {"trm": (TRM, TRMConfig), "hrm": (HRM, HRMConfig)}
+ARCHITECTURES: dict[str, tuple[type[TRM], type[TRMConfig]]] = {
+    "trm": (TRM, TRMConfig),
+    "hrm": (HRM, HRMConfig),
+    "feedforward": (FeedForward, FeedForwardConfig),
+}
 """Module and config of what a folder can hold, by the name that its `config.json` gives it."""
 
 

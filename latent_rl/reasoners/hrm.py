@@ -32,6 +32,21 @@ class HRMConfig(TRMConfig):
         if self.num_answer_layers < 1:
             raise InvalidValueError(f"HRMConfig.num_answer_layers must be at least 1; got {self.num_answer_layers}.")
 
+    @property
+    def num_networks(self) -> int:
+        """Networks with weights of their own: the latent's and the answer's."""
+        return 2
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks with weights of their own, in both networks."""
+        return self.num_layers + self.num_answer_layers
+
+    @property
+    def blocks_per_step(self) -> int:
+        """Blocks applied one after the other in one supervision step."""
+        return self.num_cycles * (self.num_latent_updates * self.num_layers + self.num_answer_layers)
+
 
 class HRM(TRM):
     """Hierarchical reasoning model.

@@ -100,6 +100,21 @@ class TRMConfig:
         """Forward passes of one supervision step, T * (n + 1)."""
         return self.num_cycles * (self.num_latent_updates + 1)
 
+    @property
+    def num_networks(self) -> int:
+        """Networks with weights of their own."""
+        return 1
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks with weights of their own."""
+        return self.num_layers
+
+    @property
+    def blocks_per_step(self) -> int:
+        """Blocks applied one after the other in one supervision step."""
+        return self.passes_per_step * self.num_layers
+
 
 def make_blocks(config: TRMConfig, num_blocks: int) -> nn.ModuleList:
     """A network of the config's shape with random weights."""

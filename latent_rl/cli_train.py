@@ -1,0 +1,111 @@
+"""`latent-rl train`: which network, from which start, trained how."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
+from latent_rl.reasoners.feedforward import MATCHES
+from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.tasks.base import Task
+from latent_rl.tasks.registry import make_task
+from latent_rl.trainer import TrainConfig, train
+
+SHAPE = (
+    "width", "num_layers", "num_answer_layers", "mixer", "num_cycles", "num_latent_updates", "num_supervision_steps",
+    "step_index", "feedback",
+)  # fmt: skip
+"""Options of `Train` that describe the network, under the names of the config's fields."""
+MEANINGLESS = {
+    "trm": ("match", "num_answer_layers"),
+    "hrm": ("match", "step_index"),
+    "feedforward": ("num_answer_layers", "step_index", "feedback"),
+}
+"""Options of `Train` that an architecture has no use for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a reasoner."""
+
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    out: Path | None = None
+    """The run's folder; default runs/<task>."""
+    resume: bool = False
+    """Go on from the last save in --out."""
+    compile: bool = False
+    """Compile the recursion: faster steps after up to a minute."""
+    threads: int | None = None
+    """CPU threads; default: all."""
+    init: str | None = None
+    """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
+    architecture: Literal["trm", "hrm", "feedforward"] = "trm"
+    """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer) or "feedforward"
+    (one pass without recursion, to compare with the trm that the options below describe)."""
+    match: Literal["depth", "parameters"] | None = None
+    """With feedforward: what it has in common with that trm, its depth over all steps or its number of weights.
+    Default: depth."""
+    width: int | None = None
+    """Width D of the network; default 128."""
+    num_layers: int | None = None
+    """Blocks in the network; default 1."""
+    num_answer_layers: int | None = None
+    """With hrm: blocks in the answer's network; default 1."""
+    mixer: Literal["mlp", "attention"] | None = None
+    """How cells see each other; default mlp, with hrm attention."""
+    num_cycles: int | None = None
+    """T, all but the last without gradient; default 1, with hrm 2."""
+    num_latent_updates: int | None = None
+    """n; default 2."""
+    num_supervision_steps: int | None = None
+    """N_sup; default 6, with hrm 16."""
+    step_index: Literal["integer", "continuous"] | None = None
+    """How the network is told the step: an embedding of its number (default), or time in [0, 1] along one direction."""
+    feedback: bool = False
+    """Feed the previous prediction back."""
+
+    def run(self) -> None:
+        """Train, then say where the reasoner is."""
+        if self.threads is not None:
+            if self.threads < 1:
+                raise InvalidValueError(f"--threads must be at least 1; got {self.threads}.")
+            torch.set_num_threads(self.threads)
+        task = make_task(self.train.task)
+        reasoner = self._new_reasoner(task)
+        if self.compile:
+            reasoner.compile(dynamic=False)
+        out = self.out or Path("runs") / task.name
+        train(self.train, reasoner, out, resume=self.resume)
+        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {task.name} --reasoner {out}")
+
+    def _new_reasoner(self, task: Task) -> TRM:
+        config = self._shape(task)
+        torch.manual_seed(self.train.seed)
+        reasoner = make_reasoner(config)
+        if self.init is not None:
+            start = load_reasoner(self.init)
+            if start.config != config:
+                raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
+            reasoner.load_state_dict(start.state_dict())
+        return reasoner
+
+    def _shape(self, task: Task) -> TRMConfig:
+        """What was asked for; the architecture's own defaults elsewhere."""
+        for name in MEANINGLESS[self.architecture]:
+            if getattr(self, name):
+                raise InvalidValueError(
+                    f"--{name.replace('_', '-')} has no meaning with --architecture {self.architecture}. Leave it out."
+                )
+        if self.train.continue_target and self.architecture == "feedforward":
+            raise InvalidValueError("--continue-target needs a network that recurses: --architecture trm or hrm.")
+        asked = {name: getattr(self, name) for name in SHAPE}
+        shape: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        shape |= {"vocab_size": task.vocab_size, "seq_len": task.seq_len, "continue_head": self.train.continue_target}
+        if self.architecture == "feedforward":
+            return MATCHES[self.match or "depth"](TRMConfig(**shape))
+        _, config_class = ARCHITECTURES[self.architecture]
+        return config_class(**shape)

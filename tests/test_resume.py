@@ -1,0 +1,158 @@
+"""A run killed at any moment goes on exactly as if it had not been, whatever the batching."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TASK, logged, random_reasoner, undecided
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.losses import step_loss
+from latent_rl.reasoners.hrm import HRM, HRMConfig
+from latent_rl.reasoners.trm import TRM
+from latent_rl.trainer import TrainConfig, train
+
+TINY = TrainConfig(
+    task="sudoku4x4", num_batches=6, batch_size=8, num_validation=8, validate_every=2, validation_steps=3, save_every=2
+)
+EPISODES = dataclasses.replace(TINY, extended_from=0.0, extended_fraction=0.5, midway_fraction=0.5, extended_depth=12)
+REPLACEMENT = dataclasses.replace(TINY, batching="replacement", halt_exploration=0.5)
+RUNS: dict[str, tuple[str, TrainConfig]] = {
+    "episodes, Muon": ("trm", EPISODES),
+    "episodes, AdamW": ("trm", dataclasses.replace(EPISODES, optimizer="adamw")),
+    "replacement": ("trm", dataclasses.replace(REPLACEMENT, targets="dis", dual_weight=0.2)),
+    "replacement, HRM": ("hrm", dataclasses.replace(REPLACEMENT, continue_target=True)),
+}
+STATE = "training.safetensors"
+
+
+def fresh(architecture: str = "trm") -> TRM:
+    if architecture == "trm":
+        return undecided(random_reasoner())
+    torch.manual_seed(0)
+    shape = HRMConfig(vocab_size=TASK.vocab_size, seq_len=TASK.seq_len, width=16, num_supervision_steps=6)
+    return undecided(HRM(shape, torch.float32))
+
+
+@contextmanager
+def killed_after(num_steps: int) -> Iterator[None]:
+    """Let a training make so many optimizer steps, and die in the next one."""
+
+    class Killed(Exception):
+        pass
+
+    countdown = iter(range(num_steps))
+
+    def failing(*arguments: Any, **options: Any) -> Tensor:
+        if next(countdown, None) is None:
+            raise Killed
+        return step_loss(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latent_rl.trainer.step_loss", failing)
+        with pytest.raises(Killed):
+            yield
+
+
+def assert_same_state(one: Path, other: Path) -> dict[str, Tensor]:
+    mine, theirs = load_file(one / STATE), load_file(other / STATE)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+    return mine
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_resumed_run_equals_an_uninterrupted_one(run: str, tmp_path: Path) -> None:
+    """Same losses, same weights, same batch, to the last bit: killed before the first save, in the middle of a batch
+    after it, and right after a save."""
+    architecture, config = RUNS[run]
+    train(config, fresh(architecture), tmp_path / "whole")
+    for num_steps in (3, 16, 12):
+        with killed_after(num_steps):
+            train(config, fresh(architecture), tmp_path / "cut", resume=True)
+    train(config, fresh(architecture), tmp_path / "cut", resume=True)
+    for key in ("train/loss", "train/mean_steps"):
+        assert logged(tmp_path / "whole", key) == logged(tmp_path / "cut", key)
+    state = assert_same_state(tmp_path / "whole", tmp_path / "cut")
+    if config.batching == "replacement":
+        # Else there would have been nothing to carry over.
+        assert state["batching/age"].unique().numel() > 1
+
+
+def test_states_of_before_the_newer_options_resume(tmp_path: Path) -> None:
+    """Options that a saved state does not know count as their defaults."""
+    train(EPISODES, fresh(), tmp_path / "whole")
+    with killed_after(4 * 6):
+        train(EPISODES, fresh(), tmp_path / "old")
+    state = tmp_path / "old" / STATE
+    with safe_open(state, "pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+    for name in ("batching", "halt_exploration", "continue_target"):
+        del facts["config"][name]
+    save_file(load_file(state), state, {"facts": json.dumps(facts)})
+    with pytest.raises(CheckpointError, match=r"batching, .*differ"):
+        train(REPLACEMENT, fresh(), tmp_path / "old", resume=True)
+    train(EPISODES, fresh(), tmp_path / "old", resume=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "old")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ["episodes", "replacement"])
+def test_a_killed_process_loses_at_most_the_steps_since_the_last_save(batching: str, tmp_path: Path) -> None:
+    """SIGKILL at a random moment, several times; every resume goes on, and the end is that of a whole run."""
+    command = [
+        sys.executable, "-m", "latent_rl", "train", "--task", "sudoku4x4", "--num-batches", "60", "--batch-size", "8",
+        "--width", "16", "--num-validation", "8", "--validate-every", "20", "--validation-steps", "3",
+        "--save-every", "3", "--threads", "1", "--batching", batching,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def whole_run(folder: str) -> None:
+        run = [*command, "--out", str(tmp_path / folder), "--resume"]
+        subprocess.run(run, check=True, capture_output=True, env=environment)
+
+    whole_run("whole")
+    state = tmp_path / "cut" / STATE
+    for _ in range(3):
+        run = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "cut"), "--resume"], stderr=subprocess.DEVNULL, env=environment
+        )
+        before, deadline = state.stat().st_mtime_ns if state.exists() else 0, time.monotonic() + 60
+        while time.monotonic() < deadline and run.poll() is None:
+            if state.exists() and state.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    whole_run("cut")
+    assert_same_state(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
+    train(TINY, fresh(), tmp_path)
+    with pytest.raises(InvalidValueError, match="--resume"):
+        train(TINY, fresh(), tmp_path)
+    with pytest.raises(CheckpointError, match="batch_size differ"):
+        train(dataclasses.replace(TINY, batch_size=4), fresh(), tmp_path, resume=True)
+
+
+def test_a_damaged_training_state_is_refused(tmp_path: Path) -> None:
+    train(TINY, fresh(), tmp_path)
+    state = tmp_path / STATE
+    state.write_bytes(state.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match="whole training state"):
+        train(TINY, fresh(), tmp_path, resume=True)
