@@ -54,8 +54,7 @@ def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasone
 
     A share `halt_exploration` of them gets a random minimum in 2..N_sup, the others 1.
 
-    Source: paper, "TRM as the baseline".
-    Differs: the public code draws a minimum anew at every step; here, as HRM's authors describe it, once a puzzle.
+    Source: paper, "TRM as the baseline". The minimum is drawn once for each puzzle.
     """
     num_steps = reasoner.num_supervision_steps
     _, generator = random_numbers(config.seed, number)
