@@ -15,6 +15,7 @@ from torch import Tensor
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 
@@ -22,6 +23,7 @@ Condition = Callable[[State], Tensor]
 """Which rows of a state meet it: bool [B]."""
 Score = Callable[[Core, State], Tensor]
 """How ready the rows of a state are to halt: [B], higher for readier."""
+_CHOICE_STREAM = 3  # of an episode's key; the dynamics draw from 0 to 2
 
 
 class StepPolicy(Protocol):
@@ -73,16 +75,17 @@ class Baseline:
 
 @dataclass(frozen=True)
 class RandomPolicy:
-    """Every action of the table with the same probability."""
+    """Every action of the table with the same probability; an episode's own randomness draws."""
 
     mode: ActionMode
-    generator: np.random.Generator
+    seed: int = 0
     name: str = "random"
     submit: str | None = None
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Random flat action indices, int64 [B]."""
-        return self.generator.integers(len(self.mode.actions), size=len(state))
+        keys = derive(derive(derive(state.keys, _CHOICE_STREAM), self.seed), state.step)
+        return (uniform(keys, 1)[:, 0] * len(self.mode.actions)).long().numpy()
 
 
 def _feature(name: str, sign: float = 1.0) -> Score:
@@ -96,11 +99,16 @@ class Halting:
 
     Attributes:
         score: of the state.
-        candidates: thresholds to choose from; a single one is no choice.
+        candidates: thresholds to choose from, in order; a single one is no choice.
     """
 
     score: Score
     candidates: tuple[float, ...]
+
+    @property
+    def middle(self) -> float:
+        """The threshold to take without validation puzzles to choose on."""
+        return self.candidates[len(self.candidates) // 2]
 
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

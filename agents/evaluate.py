@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from latent_rl.agents.baselines import StepPolicy
+from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
-from latent_rl.errors import InvalidValueError
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
 
@@ -38,45 +36,16 @@ class Outcome:
 def evaluate_policy(
     core: Core, policy: StepPolicy, puzzles: Puzzles, *, seed: int = 0, batch_size: int = 256
 ) -> Outcome:
-    """Run one episode on every puzzle; an ended one leaves the batch at once.
+    """Run one episode on every puzzle, by the `Solver`'s loop.
 
     Puzzle i's randomness depends on `seed` and i alone, so that policies can be compared puzzle by puzzle.
+
+    Raises:
+        InvalidValueError: there is no puzzle.
     """
-    core = core if policy.submit is None else core.submitting(policy.submit)
-    count = len(puzzles)
-    if count < 1:
-        raise InvalidValueError("an evaluation needs at least one puzzle; got none.")
-    columns = {name: np.zeros(count, dtype=np.int64) for name in ("solved", "passes", "steps", "restarts")}
-    returns = np.zeros(count)
-    keys = episode_keys(count, seed)
-    for start in range(0, count, batch_size):
-        rows = torch.arange(start, min(start + batch_size, count))
-        state = core.begin(puzzles.select(rows), keys[rows])
-        while len(rows):
-            actions = policy.act(core.observe(state).numpy(), state)
-            transition = core.step(state, core.mode.decode(torch.as_tensor(actions)))
-            after, ended = transition.state, transition.terminated
-            returns[rows.numpy()] += transition.reward.numpy()
-            done = rows[ended].numpy()
-            values = {
-                "solved": transition.solved,
-                "passes": after.passes,
-                "steps": after.step,
-                "restarts": after.restarts,
-            }
-            for name, value in values.items():
-                columns[name][done] = value[ended].numpy()
-            if bool(ended.any()):
-                rows, after = rows[~ended], after.select(~ended)
-            state = after
-    return Outcome(
-        policy.name,
-        columns["solved"].astype(bool),
-        columns["passes"],
-        columns["steps"],
-        columns["restarts"],
-        returns,
-    )
+    solutions = Solver(core, policy, batch_size, seed).solve(puzzles)
+    names = ("solved", "passes", "steps", "restarts", "returns")
+    return Outcome(policy.name, **{name: getattr(solutions, name).numpy() for name in names})
 
 
 def report_row(outcome: Outcome, **more: Any) -> dict[str, Any]:

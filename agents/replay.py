@@ -80,7 +80,7 @@ def telling_puzzle(outcome: Outcome, test: Puzzles, seed: int = 0) -> tuple[Puzz
     candidates = np.flatnonzero(wanted if wanted.any() else outcome.solved)
     order = candidates[np.argsort(outcome.steps[candidates], kind="stable")]
     row = int(order[len(order) // 2]) if len(order) else 0
-    return test.map(lambda tensor: tensor[row : row + 1]), episode_keys(len(test), seed)[row : row + 1]
+    return test.map(lambda tensor: tensor[row : row + 1]), episode_keys(torch.tensor([row]), seed)
 
 
 _STYLES = {"given": "bold", "committed": "bold cyan", "right": "green", "wrong": "red", "blank": ""}

@@ -15,13 +15,15 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.save_util import load_from_zip_file
 
 from latent_rl.agents.baselines import action_index
 from latent_rl.agents.operator import ImprovementOperator
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core
+from latent_rl.envs.single import observation_space
 from latent_rl.envs.state import State
-from latent_rl.errors import UnknownNameError
+from latent_rl.errors import CheckpointError, UnknownNameError
 
 REFINE_BIAS = 3.0
 """Initial log-odds of refine against every other action: an agent that halts at random never sees a solution."""
@@ -163,3 +165,32 @@ class LearnedPolicy:
         """The agent's deterministic actions."""
         actions, _ = self.model.predict(observation, deterministic=True)
         return actions
+
+
+def load_agent(path: Path, core: Core) -> LearnedPolicy:
+    """Load a saved agent of any kind in `AGENTS`; its policy class tells which.
+
+    Args:
+        path: the file, or the folder that holds it as `agent.zip`.
+        core: what it is to decide.
+
+    Raises:
+        CheckpointError: it is no such agent, or it was trained on other observations or actions.
+    """
+    file = path / "agent.zip" if path.is_dir() else path
+    try:
+        data = load_from_zip_file(file, device="cpu")[0] or {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} must be an agent that a training saved: {error}") from error
+    kinds = {spec.algorithm.policy_aliases["MlpPolicy"]: name for name, spec in AGENTS.items()}
+    name = kinds.get(cast(Any, data.get("policy_class")))
+    if name is None:
+        raise CheckpointError(f"{file} must be an agent of one of the kinds {', '.join(AGENTS)}; it is another.")
+    model = AGENTS[name].algorithm.load(file, device="cpu")
+    trained, wanted = (model.observation_space, model.action_space), (observation_space(core), core.mode.space)
+    if trained != wanted:
+        raise CheckpointError(
+            f"the agent in {file} must fit the observation and the actions, {wanted}; it was trained on {trained}."
+            " Give those it was trained with."
+        )
+    return LearnedPolicy(name, model)

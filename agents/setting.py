@@ -1,10 +1,8 @@
-"""What a comparison is about: task, reasoner, environment, puzzles. Command lines are its fields."""
+"""What commands are about: task, reasoner, environment, puzzles. Command lines are the fields of these classes."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
@@ -19,8 +17,8 @@ from latent_rl.types import Puzzles
 
 
 @dataclass(kw_only=True)
-class Setting:
-    """The environment, and the puzzles on which its agents are compared."""
+class Process:
+    """The decision process: whose steps, which actions, what is seen and submitted."""
 
     task: str = "sudoku9x9-hard"
     """Name of the task."""
@@ -28,14 +26,32 @@ class Setting:
     """Name or folder of the reasoner; default: the shipped one of the task."""
     actions: tuple[str, ...] = ("halt", "refine", "restart_view")
     """The action table."""
-    reward: str = "token_accuracy"
-    """The potential whose improvement is rewarded; "constraints" needs no labels."""
     observation: str = "features"
     """What agents see: "features", "latent" or "verifier"."""
     submit: str = "best_confidence"
     """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
     horizon: int | None = None
     """Supervision steps an episode may take; default: the task's own."""
+
+    def make_core(self, reasoner: Reasoner | None = None) -> Core:
+        """The environment's dynamics; a reasoner given here takes the place of the named one."""
+        return Core(self.task, reasoner or self.reasoner, **self._dynamics())
+
+    def _dynamics(self) -> dict[str, Any]:
+        return {
+            "actions": self.actions,
+            "observation": self.observation,
+            "submit": self.submit,
+            "horizon": HORIZONS.get(self.task, 64) if self.horizon is None else self.horizon,
+        }
+
+
+@dataclass(kw_only=True)
+class Setting(Process):
+    """The environment, and the puzzles on which its agents are compared."""
+
+    reward: str = "token_accuracy"
+    """The potential whose improvement is rewarded; "constraints" needs no labels."""
     cost_per_pass: float = 0.001
     """Price of one forward pass, in units of reward."""
     total_timesteps: int | None = None
@@ -47,10 +63,6 @@ class Setting:
     """Puzzles on which the baselines' constants are chosen; at most the whole split."""
     num_test: int = 1000
     """Held-out puzzles for the report; at most the whole split."""
-
-    def make_core(self, reasoner: Reasoner | None = None) -> Core:
-        """The environment's dynamics; a reasoner given here takes the place of the named one."""
-        return Core(self.task, reasoner or self.reasoner, **self._dynamics())
 
     def training_core(self, core: Core) -> Core:
         """What agents train on: one that records its reasoner's steps, or `core` itself."""
@@ -66,14 +78,7 @@ class Setting:
         return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
 
     def _dynamics(self) -> dict[str, Any]:
-        return {
-            "actions": self.actions,
-            "reward": self.reward,
-            "observation": self.observation,
-            "submit": self.submit,
-            "horizon": self.horizon or HORIZONS.get(self.task, 64),
-            "cost_per_pass": self.cost_per_pass,
-        }
+        return super()._dynamics() | {"reward": self.reward, "cost_per_pass": self.cost_per_pass}
 
     def test_puzzles(self) -> Puzzles:
         """The first `num_test` puzzles of the test split."""
@@ -100,7 +105,7 @@ def baseline_policy(name: str, core: Core, tuned: Tuned, seed: int) -> StepPolic
     Raises:
         UnknownNameError: there is none.
     """
-    return RandomPolicy(core.mode, np.random.default_rng(seed)) if name == "random" else tuned.baseline(core, name)
+    return RandomPolicy(core.mode, seed) if name == "random" else tuned.baseline(core, name)
 
 
 def trained_policy(

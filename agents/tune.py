@@ -23,6 +23,8 @@ from latent_rl.errors import UnknownNameError
 from latent_rl.types import Puzzles
 
 AGES = (4, 8, 12, 16, 24, 32)
+LATEST_RESTART = 16
+"""Age at which the untuned rule begins anew at the latest."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
     count, num_steps = len(puzzles), core.horizon
     answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
     scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
-    state = core.begin(puzzles, episode_keys(count, seed))
+    state = core.begin(puzzles, episode_keys(torch.arange(count), seed))
     start, rows = state.potential, torch.arange(count)
     never = Baseline("record", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool),
                      None if restart_age is None else aged(restart_age))  # fmt: skip
@@ -107,6 +109,16 @@ class Tuned:
         raise UnknownNameError(
             "baseline", name, [*HALTING, "rule", "fixed", "fixed-K", "best-of", "best-of-K", "random"]
         )
+
+
+def untuned(num_steps: int) -> Tuned:
+    """Constants without validation puzzles: middle thresholds; the rule restarts where further steps add little.
+
+    Args:
+        num_steps: the best fixed number of steps.
+    """
+    thresholds = {name: rule.middle for name, rule in HALTING.items()}
+    return Tuned(num_steps, num_steps, thresholds, (thresholds["threshold"], min(num_steps, LATEST_RESTART)))
 
 
 def tune(core: Core, puzzles: Puzzles) -> Tuned:

@@ -29,9 +29,9 @@ def derive(keys: Tensor, value: Tensor | int) -> Tensor:
     return mix(mix(keys + _STEP) ^ torch.as_tensor(value, dtype=torch.int64))
 
 
-def episode_keys(count: int, seed: int) -> Tensor:
-    """One key for each of `count` puzzles, int64 [count]: of the seed and the puzzle's place alone."""
-    return derive(mix(torch.full((count,), seed + 1)), torch.arange(count))
+def episode_keys(places: Tensor, seed: int) -> Tensor:
+    """The randomness of every puzzle's episode, int64 [P]: of the seed and the puzzle's place, int64 [P], alone."""
+    return derive(mix(torch.full_like(places, seed + 1)), places)
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:

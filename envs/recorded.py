@@ -51,7 +51,7 @@ class RecordedCore(Core):
             )
         if num_views < 1:
             raise InvalidValueError(f"num_views must be at least 1; got {num_views}.")
-        self.keys, order = episode_keys(len(pool), seed).sort()
+        self.keys, order = episode_keys(torch.arange(len(pool)), seed).sort()
         self.pool, self.num_views = pool.select(order), num_views
         count = len(pool) * num_views
         self._length = torch.zeros(count, dtype=torch.int64)

@@ -18,7 +18,14 @@ from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
-from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, shipped_reasoners
+from latent_rl.reasoners.checkpoint import (
+    CONFIG,
+    chosen_steps,
+    load_reasoner,
+    reasoner_facts,
+    save_reasoner,
+    shipped_reasoners,
+)
 from latent_rl.reasoners.public import load_public_checkpoint, read_arch
 from latent_rl.reasoners.public_weights import newest_checkpoint
 from latent_rl.tasks.bank import FOLDER
@@ -54,10 +61,7 @@ class Evaluate:
             puzzles = read_puzzles(self.puzzles, task)
         else:
             puzzles = first(task, self.split, self.num_puzzles)
-        steps = self.steps
-        if steps is None:
-            chosen = reasoner_facts(self.reasoner).get("decoding")
-            steps = chosen["num_steps"] if chosen else reasoner.num_supervision_steps
+        steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
         report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
         if self.json:
@@ -240,7 +244,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | None = None) -> int:
-    """Run one command, of this file or of `more_commands`; 0 if it went well, 2 after a user's mistake."""
+    """Run one command, of this file or of `more_commands`.
+
+    Returns:
+        The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake.
+    """
     try:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
         command = tyro.extras.subcommand_cli_from_dict(
@@ -249,7 +257,7 @@ def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | 
             description="Latent recursion as a decision process.",
             args=arguments,
         )
-        command.run()
+        status: int = command.run() or 0
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
@@ -258,4 +266,4 @@ def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | 
     except (LatentRLError, OSError) as error:
         print(f"latent-rl: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status

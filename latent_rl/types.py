@@ -47,6 +47,17 @@ class Batched:
                 changes[f.name] = merged(mine, theirs)
         return replace(self, **changes)
 
+    def concat(self, *others: Self) -> Self:
+        """The rows of this bundle and of the others, one after the other."""
+        changes: dict[str, Batched | Tensor] = {}
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), [getattr(other, f.name) for other in others]
+            if isinstance(mine, Batched):
+                changes[f.name] = mine.concat(*theirs)
+            elif isinstance(mine, Tensor):
+                changes[f.name] = torch.cat([mine, *theirs])
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class Puzzles(Batched):
@@ -54,7 +65,7 @@ class Puzzles(Batched):
 
     Attributes:
         inputs: int64 [B, L], tokens of the puzzle.
-        labels: int64 [B, L], tokens of the answer y*.
+        labels: int64 [B, L], tokens of the answer y*; all 0 (padding, which no answer holds) where it is unknown.
     """
 
     inputs: Tensor
@@ -62,6 +73,11 @@ class Puzzles(Batched):
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
+
+    @staticmethod
+    def unlabelled(inputs: Tensor) -> Puzzles:
+        """Puzzles, int64 [B, L], whose answers nobody knows."""
+        return Puzzles(inputs, torch.zeros_like(inputs))
 
 
 @dataclass(frozen=True)

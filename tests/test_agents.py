@@ -191,7 +191,7 @@ def test_agents_learn_to_halt_where_the_answer_is_right(name: str) -> None:
     model = make_agent(name, core, seed=0)
     model.learn(40_000)
     learned = evaluate_policy(core, LearnedPolicy(name, model), BASE)
-    chance = evaluate_policy(core, RandomPolicy(core.mode, np.random.default_rng(0)), BASE)
+    chance = evaluate_policy(core, RandomPolicy(core.mode), BASE)
     fixed = max(evaluate_policy(core, fixed_steps(core.mode, k), BASE).returns.mean() for k in range(1, 9))
     bound = evaluate_policy(core, halting(core, "oracle"), BASE)
     assert learned.returns.mean() > chance.returns.mean() + 0.2

@@ -48,6 +48,14 @@ def reasoner_facts(name_or_path: str | Path) -> dict[str, Any]:
     return read_json(reasoner_folder(name_or_path) / CONFIG)
 
 
+def chosen_steps(name_or_path: str | Path) -> int:
+    """How many supervision steps were best on validation when it was trained; else how many it was trained for."""
+    facts = reasoner_facts(name_or_path)
+    if "decoding" in facts:
+        return int(facts["decoding"]["num_steps"])
+    return load_reasoner(name_or_path).num_supervision_steps
+
+
 def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM:
     """The module that a config describes, with random weights."""
     modules = {config_class: module for module, config_class in ARCHITECTURES.values()}

@@ -119,15 +119,15 @@ class Sudoku:
         return puzzle
 
     def _refuse_clash(self, puzzle: Tensor) -> None:
-        for number, cells in enumerate(self.units):
-            digits = puzzle[cells][puzzle[cells] > BLANK] - BLANK
-            values, counts = digits.unique(return_counts=True)
-            if (counts > 1).any():
-                kind = ("row", "column", "box")[number // self.size]
-                raise PuzzleError(
-                    f"the givens contradict each other: {int(values[counts > 1][0])} stands more than once in"
-                    f" {kind} {number % self.size + 1}."
-                )
+        ranked = puzzle[self.units].sort(1).values
+        twice = (ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > BLANK)
+        if bool(twice.any()):
+            number, place = twice.nonzero()[0].tolist()
+            kind = ("row", "column", "box")[number // self.size]
+            raise PuzzleError(
+                f"the givens contradict each other: {int(ranked[number, place]) - BLANK} stands more than once in"
+                f" {kind} {number % self.size + 1}."
+            )
 
     def format(self, tokens: Tensor) -> str:
         """One line: digits, and ``.`` for a blank."""
