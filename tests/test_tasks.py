@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pysat.solvers import Cadical153
 
-from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
+from latent_rl.errors import InvalidValueError, MissingExtraError, PuzzleError, UnknownNameError
 from latent_rl.tasks.bank import bank_facts, load_bank
 from latent_rl.tasks.base import SPLITS, Task, draw_symmetry, first, sample
 from latent_rl.tasks.grids import MASKED
@@ -18,6 +18,7 @@ from latent_rl.tasks.make_bank import canonical_form, make_bank
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import TASKS, make_task, task_names
 from latent_rl.tasks.sudoku import BLANK, Sudoku, box_index
+from latent_rl.tasks.sudoku_solver import COMPILED
 
 LINE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -211,7 +212,14 @@ def test_the_known_puzzle() -> None:
     ]
 
 
-def test_digging_compiled_or_not_proves_uniqueness(tmp_path: Path) -> None:
+def test_making_banks_without_numba_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("latent_rl.tasks.sudoku_solver.COMPILED", False)
+    with pytest.raises(MissingExtraError, match=r"latent_rl\[generate\]"):
+        make_bank(make_task("sudoku4x4"), {"train": 1, "validation": 1, "test": 1}, seed=5, out=tmp_path / "bank.npz")
+
+
+@pytest.mark.skipif(not COMPILED, reason="making banks needs the extra generate")
+def test_digging_proves_uniqueness(tmp_path: Path) -> None:
     task = make_task("sudoku4x4")
     facts = make_bank(task, {"train": 20, "validation": 5, "test": 5}, seed=5, out=tmp_path / "bank.npz")
     again = make_bank(task, {"train": 20, "validation": 5, "test": 5}, seed=5, out=tmp_path / "again.npz")
