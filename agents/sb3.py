@@ -65,7 +65,7 @@ def _bias_logits(model: PPO | ImprovementOperator, refine: int) -> None:
 def _bias_dqn(model: DQN, refine: int) -> None:
     # Values are in units of reward: a small head start is enough.
     for network in (model.q_net, model.q_net_target):
-        _raise_bias(cast(Any, network.q_net)[-1], refine, 0.5)
+        _raise_bias(cast(Any, network.q_net)[-1], refine, 0.1)
 
 
 _ON_POLICY: dict[str, Any] = {
@@ -92,7 +92,7 @@ AGENTS: dict[str, AgentSpec] = {
             "batch_size": 256,
             "train_freq": 1,
             "gradient_steps": 4,
-            "target_update_interval": 4_096,
+            "target_update_interval": 512,
             "exploration_fraction": 0.3,
             "exploration_initial_eps": 0.15,
             "exploration_final_eps": 0.02,
