@@ -37,6 +37,20 @@ class Process:
         """The environment's dynamics; a reasoner given here takes the place of the named one."""
         return Core(self.task, reasoner or self.reasoner, **self._dynamics())
 
+    def evaluation_core(self, core: Core, puzzles: Puzzles) -> Core:
+        """What policies are evaluated on, with seed 0: the puzzles' steps are recorded once for all policies."""
+        return self._recording(core, puzzles, 32)
+
+    def tuned_on(self, core: Core, num_puzzles: int) -> Tuned:
+        """The baselines' constants, chosen on the first puzzles of the validation split."""
+        puzzles = first(core.task, "validation", num_puzzles)
+        return tune(self.evaluation_core(core, puzzles), puzzles)
+
+    def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
+        if self.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
+            return core
+        return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
+
     def _dynamics(self) -> dict[str, Any]:
         return {
             "actions": self.actions,
@@ -68,15 +82,6 @@ class Setting(Process):
         """What agents train on: one that records its reasoner's steps, or `core` itself."""
         return self._recording(core, first(core.task, "train", self.recorded), 8) if self.recorded else core
 
-    def evaluation_core(self, core: Core, puzzles: Puzzles) -> Core:
-        """What policies are evaluated on, with seed 0: the puzzles' steps are recorded once for all policies."""
-        return self._recording(core, puzzles, 32)
-
-    def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
-        if self.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
-            return core
-        return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
-
     def _dynamics(self) -> dict[str, Any]:
         return super()._dynamics() | {"reward": self.reward, "cost_per_pass": self.cost_per_pass}
 
@@ -86,8 +91,7 @@ class Setting(Process):
 
     def tune(self, core: Core) -> Tuned:
         """The baselines' constants, chosen on the first `num_validation` puzzles of the validation split."""
-        puzzles = first(core.task, "validation", self.num_validation)
-        return tune(self.evaluation_core(core, puzzles), puzzles)
+        return self.tuned_on(core, self.num_validation)
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain JSON values."""

@@ -9,11 +9,10 @@ from latent_rl.agents.sb3 import load_agent
 from latent_rl.agents.setting import Process, baseline_policy
 from latent_rl.agents.solve_file import solve_file
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import tune, untuned
+from latent_rl.agents.tune import untuned
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.checkpoint import chosen_steps
-from latent_rl.tasks.base import first
 from latent_rl.tasks.puzzle_io import STANDARD_STREAM
 from latent_rl.types import Puzzles
 
@@ -66,10 +65,7 @@ class Solve(Process):
         path = Path(self.policy)
         if path.is_dir() or path.suffix == ".zip":
             return load_agent(path, core)
-        if self.tune:
-            tuned = tune(core, first(core.task, "validation", self.tune))
-        else:
-            tuned = untuned(chosen_steps(self.reasoner or self.task))
+        tuned = self.tuned_on(core, self.tune) if self.tune else untuned(chosen_steps(self.reasoner or self.task))
         return baseline_policy(self.policy, core, tuned, self.seed)
 
     def _dynamics(self) -> dict[str, Any]:
