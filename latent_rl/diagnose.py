@@ -1,6 +1,5 @@
 """Where compute is dead: what every supervision step adds, with and without guidance."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.evaluation import check_fits
-from latent_rl.improvement import advantage_margin, guided_carry, guided_logits, kl_divergence, relative_change
+from latent_rl.evaluation import check_fits, unroll
+from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence, relative_change
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.tasks.base import Task
@@ -120,21 +119,6 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, b
     sweep = [guidance_row(reasoner, task, puzzles, w, batch_size) for w in SWEEP]
     solved = table[:, 0].bool().numpy()
     return Diagnosis(steps, solved, sweep, reasoner.num_supervision_steps, passes)
-
-
-@torch.no_grad()
-def unroll(
-    reasoner: Reasoner, inputs: Tensor, num_steps: int, guidance_scale: float = 1.0
-) -> Iterator[tuple[Carry, Carry, ReasonerOutput]]:
-    """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment."""
-    carry = reasoner.initial_carry(len(inputs))
-    scale = torch.full((len(inputs),), guidance_scale)
-    for index in range(num_steps):
-        after, output = reasoner.step(inputs, carry, index)
-        if guidance_scale != 1:
-            after = guided_carry(carry, after, scale)
-        yield carry, after, output
-        carry = after
 
 
 _NAMES = (

@@ -1,14 +1,16 @@
 """Fixed-step decoding: how good the answer is after every supervision step."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
+from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-from latent_rl.types import Puzzles
+from latent_rl.types import Carry, Puzzles, ReasonerOutput
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,21 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
 
 
 @torch.no_grad()
+def unroll(
+    reasoner: Reasoner, inputs: Tensor, num_steps: int, guidance_scale: float = 1.0
+) -> Iterator[tuple[Carry, Carry, ReasonerOutput]]:
+    """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment."""
+    carry = reasoner.initial_carry(len(inputs))
+    scale = torch.full((len(inputs),), guidance_scale)
+    for index in range(num_steps):
+        after, output = reasoner.step(inputs, carry, index)
+        if guidance_scale != 1:
+            after = guided_carry(carry, after, scale)
+        yield carry, after, output
+        carry = after
+
+
+@torch.no_grad()
 def evaluate_fixed(
     reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, batch_size: int = 256
 ) -> FixedStepResult:
@@ -64,10 +81,8 @@ def evaluate_fixed(
     passes = 0
     for start in range(0, len(puzzles), batch_size):
         batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
-        carry = reasoner.initial_carry(len(batch))
         steps = []
-        for index in range(num_steps):
-            carry, output = reasoner.step(batch.inputs, carry, index)
+        for _, _, output in unroll(reasoner, batch.inputs, num_steps):
             passes = output.passes
             answers = task.constrain(batch.inputs, output.conditional_logits).argmax(-1)
             right = answers == batch.labels

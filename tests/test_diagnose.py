@@ -9,10 +9,10 @@ import torch
 from helpers import TASK, Clockwork, random_reasoner
 from rich.console import Console
 
-from latent_rl.diagnose import Diagnosis, diagnose, unroll
+from latent_rl.diagnose import Diagnosis, diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError
-from latent_rl.evaluation import evaluate_fixed
+from latent_rl.evaluation import evaluate_fixed, unroll
 from latent_rl.improvement import advantage_margin
 
 BASE = TASK.puzzles("test").map(lambda tensor: tensor[:20])
