@@ -78,12 +78,12 @@ _ON_POLICY: dict[str, Any] = {
     "policy_kwargs": {"net_arch": [64, 64]},
 }
 AGENTS: dict[str, AgentSpec] = {
-    "ppo": AgentSpec(PPO, 128, 131_072, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
+    "ppo": AgentSpec(PPO, 128, 262_144, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
     "operator": AgentSpec(ImprovementOperator, 128, 131_072, _bias_logits, {**_ON_POLICY, "target_kl": 0.05}),
     "dqn": AgentSpec(
         DQN,
         64,
-        65_536,
+        131_072,
         _bias_dqn,
         {
             "learning_rate": linear_decay(1e-3),
