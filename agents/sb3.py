@@ -136,7 +136,9 @@ class EpisodeStatistics(BaseCallback):
         return True
 
 
-def make_agent(name: str, core: Core, *, seed: int, logs: Path | None = None) -> BaseAlgorithm:
+def make_agent(
+    name: str, core: Core, *, seed: int, logs: Path | None = None, spec: AgentSpec | None = None
+) -> BaseAlgorithm:
     """A new agent over a batch of environments.
 
     Args:
@@ -144,8 +146,9 @@ def make_agent(name: str, core: Core, *, seed: int, logs: Path | None = None) ->
         core: the environment's dynamics.
         seed: of the agent and the environments.
         logs: the folder of its TensorBoard run; None logs nothing.
+        spec: how it is made; default: `AGENTS` says.
     """
-    spec = agent_spec(name)
+    spec = spec or agent_spec(name)
     env = LatentVecEnv(core, spec.num_envs)
     model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **spec.arguments)
     spec.bias_refine(model, action_index(core.mode, "refine"))
