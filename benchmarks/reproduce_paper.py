@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 import tyro
-from arms import ARMS, BATCHES, Run, queue
-from measure import measure
-from report import write_report
 
 from latent_rl.config import read_json, write_json
 from latent_rl.errors import InvalidValueError, LatentRLError, UnknownNameError
+from reproduction.arms import ARMS, BATCHES, SEEDS, Run, queue
+from reproduction.measure import measure
+from reproduction.report import write_report
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +36,7 @@ class Args:
     """Which tasks, the most important first."""
     arms: list[str] = field(default_factory=lambda: list(ARMS))
     """Which arms."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    seeds: list[int] = field(default_factory=lambda: list(SEEDS))
     """Which seeds."""
     report_only: bool = False
     """Train nothing; write the report of what is there."""

@@ -7,7 +7,7 @@ COMMON = (
     "--width 128 --num-layers 1 --mixer mlp --batch-size 64 --extended-fraction 0 --reveal-fraction 0"
     " --midway-fraction 0 --num-validation 100"
 )
-"""The recipe of all arms: one network shape, one batch size, Muon, none of the extras that the shipped reasoners use."""
+"""The recipe of all arms: one network shape, one batch size, Muon, none of the shipped reasoners' extras."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ BATCHES = {
 """Batches of each arm: all but those of `LONG` get about the same CPU time, as measured once on one busy core. There a
 batch of N-Queens took 1.05 s of CPU time (dis, final, one-pass-depth), 2.7 (trm-small), 3.9 (hrm), .07
 (one-pass-parameters) and 12.5 (trm)."""
+SEEDS = (0, 1, 2)
 QUICK_BATCHES = 2
 QUICK_COMMON = COMMON.replace("--width 128", "--width 16")
 
@@ -77,8 +78,8 @@ class Run:
         warmup, ema = max(num_steps // 10, 1), round(max(1 - 12 / num_steps, 0), 4)
         text = (
             f"train --task {self.task} --seed {self.seed} --num-batches {batches}"
-            f" {QUICK_COMMON if is_quick else COMMON} {arm.options} --warmup-steps {warmup} --ema {ema} --validate-every {max(batches // 8, 1)}"
-            f" --save-every {max(batches // 40, 1)} --threads 1"
+            f" {QUICK_COMMON if is_quick else COMMON} {arm.options} --warmup-steps {warmup} --ema {ema}"
+            f" --validate-every {max(batches // 8, 1)} --save-every {max(batches // 40, 1)} --threads 1"
         )
         out = (root / self.task / f"{self.arm}-{self.seed}").as_posix()
         return [*text.split(), *([] if is_quick else ["--compile"]), "--out", out, "--resume"]
