@@ -42,11 +42,11 @@ LONG = ("trm-long",)
 BATCHES = {
     "nqueens8": {
         "dis": 360, "final": 360, "trm-small": 135, "hrm": 95, "one-pass-depth": 350, "one-pass-parameters": 5400,
-        "trm": 30, "trm-long": 250,
+        "trm": 30, "trm-long": 170,
     },
     "sudoku6x6": {
         "dis": 420, "final": 420, "trm-small": 158, "hrm": 110, "one-pass-depth": 410, "one-pass-parameters": 6300,
-        "trm": 35, "trm-long": 290,
+        "trm": 35, "trm-long": 200,
     },
 }  # fmt: skip
 """Batches of each arm: all but those of `LONG` get about the same CPU time, as measured once on one busy core. There a
