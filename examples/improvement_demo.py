@@ -54,18 +54,18 @@ def measured_slopes(reference: Tensor, conditional: Tensor, labels: Tensor) -> t
 
 
 def draw(path: Path, margins: Tensor, slopes: Tensor, diagnosis: Diagnosis) -> None:
-    """Draw the slope of every cell against minus its margin; and the margin and the solved rate by step."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.scatter(-margins.flatten(), slopes.flatten(), s=4, alpha=0.3)
-    left.axline((0, 0), slope=1, color="0.5", linewidth=0.8)
-    left.set(xlabel="- advantage margin", ylabel="dL/dw, central differences", title="every open cell and step")
-    for name in ("margin", "margin_answer_tokens", "solved_rate"):
+    """Draw the slope of every cell against minus its margin, and the margin and the solved rate by step."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    cells, *by_step = figure.subplots(1, 3)
+    cells.scatter(-margins.flatten(), slopes.flatten(), s=4, alpha=0.3)
+    cells.axline((0, 0), slope=1, color="0.5", linewidth=0.8)
+    cells.set(xlabel="- advantage margin", ylabel="dL/dw, central differences", title="every open cell and step")
+    for panel, name in zip(by_step, ("margin", "solved_rate"), strict=True):
         values = [row[name] for row in diagnosis.steps]
-        right.plot(range(1, len(values) + 1), values, marker=".", label=name.replace("_", " "))
-    right.axvspan(diagnosis.enough_steps + 0.5, len(diagnosis.steps) + 0.5, color="0.9", zorder=0)
-    right.set(xlabel="supervision step", title="shaded: dead compute")
-    right.legend()
+        panel.plot(range(1, len(values) + 1), values, marker=".")
+        panel.axvspan(diagnosis.enough_steps + 0.5, len(values) + 0.5, color="0.9", zorder=0)
+        panel.set(xlabel="supervision step", ylabel=name.replace("_", " "), title="shaded: dead compute")
+    by_step[0].axhline(0, color="0.5", linewidth=0.8)
     figure.savefig(path, dpi=130)
 
 
@@ -78,7 +78,7 @@ def main(args: Args) -> float:
     puzzles = first(task, "test", args.num_puzzles)
     is_open = ~task.is_given(puzzles.inputs)
     diagnosis = diagnose(reasoner, task, puzzles, args.steps)
-    table = Table("step", "solved", "margin", "dL/dw (autograd)", "(differences)", "largest gap", "margin > 0")
+    table = Table("step", "solved", "margin", "dL/dw", "numeric", "largest gap", "margin > 0")
     margins, slopes, gaps = [], [], []
     for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, puzzles.inputs, args.steps), strict=True):
         logits = output.reference_logits.double(), output.conditional_logits.double()
