@@ -101,7 +101,13 @@ def complete(run: Run, args: Args) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         subprocess.run([sys.executable, "-m", "latent_rl", *options], check=True, pass_fds=(lock,), env=environment)
         result = measure(run, out, is_quick=args.quick)
-    write_json(args.results / f"{run.name}.json", {"command": " ".join(["latent-rl", *options]), **result})
+        write_json(args.results / f"{run.name}.json", {"command": " ".join(["latent-rl", *options]), **result})
+
+
+def report(args: Args) -> None:
+    """Write the report; one process at a time."""
+    with locked(args.folder):
+        write_report(args.results, args.document)
 
 
 def main(args: Args) -> int:
@@ -118,8 +124,8 @@ def main(args: Args) -> int:
             print(f"{run.name} failed: {error}", file=sys.stderr, flush=True)
             failed.append(run.name)
             continue
-        write_report(args.results, args.document)
-    write_report(args.results, args.document)
+        report(args)
+    report(args)
     print(f"report in {args.document}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 
