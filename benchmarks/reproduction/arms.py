@@ -30,10 +30,10 @@ ARMS = {
     "dis": Arm(f"{_SIX} --validation-steps 6 --targets dis", 6),
     "final": Arm(f"{_SIX} --validation-steps 6 --targets final", 6),
     "trm-small": Arm(f"--num-cycles 1 --num-latent-updates 2 {_SIXTEEN}", 16),
+    "trm": _TRM,
     "hrm": Arm(f"--architecture hrm --num-answer-layers 1 --num-cycles 2 --num-latent-updates 2 {_SIXTEEN}", 16),
     "one-pass-depth": Arm(f"--architecture feedforward --match depth {_SIX}", 1),
     "one-pass-parameters": Arm(f"--architecture feedforward --match parameters {_SIX}", 1),
-    "trm": _TRM,
     "trm-long": _TRM,
 }
 """The arms. Those that leave their halting head unused do not train it; early replacement needs it."""
