@@ -1,8 +1,9 @@
 """Train, evaluate and report every arm of the paper's comparison.
 
 `python benchmarks/reproduce_paper.py` takes hours, can be killed at any moment and goes on where it was; finished runs
-(a JSON file in benchmarks/results/reproduction each) are skipped. With `--quick` the same code runs with tiny budgets
-in minutes, in runs/reproduce-quick. Every training is a command of `latent-rl` itself, which the report prints.
+(a JSON file in benchmarks/results/reproduction each; remove it to train anew) are skipped. With `--quick` the same code
+runs with tiny budgets in minutes, in runs/reproduce-quick. Every training is a command of `latent-rl` itself, which the
+report prints.
 """
 
 import fcntl
@@ -55,7 +56,7 @@ class Args:
 
     @property
     def results(self) -> Path:
-        """Where the results go: below version control, unless they are of the quick mode."""
+        """Where the results go: into version control, unless they are of the quick mode."""
         return self.folder / "results" if self.quick else ROOT / "benchmarks/results/reproduction"
 
     @property

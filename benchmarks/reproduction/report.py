@@ -139,8 +139,8 @@ def of_paper(arms: Arms, ceiling: float) -> str:
     within = " (it lies within the interval)" if exact.mean < PAPER_NQUEENS <= exact.high else ""
     reached = "reached" if exact.mean >= PAPER_NQUEENS else "not reached"
     return (
-        f"\nThe paper's {PAPER_NQUEENS} with 0.8M parameters is {reached}{within} by `dis`: {exact} exact, {valid} valid,"
-        f" with {dis.facts['parameters'] / 1e6:.2f}M parameters, in {dis.average('cpu_seconds') / 60:.0f} CPU minutes."
+        f"\nThe paper's {PAPER_NQUEENS} with 0.8M parameters is {reached}{within} by `dis`: {exact} exact, {valid}"
+        f" valid, with {dis.facts['parameters'] / 1e6:.2f}M parameters, in {dis.average('cpu_seconds') / 60:.0f} CPU minutes."
         f" Knowing everything and guessing is {ceiling:.3f} exact.\n"
     )
 

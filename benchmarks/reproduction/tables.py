@@ -8,7 +8,7 @@ WHAT = {
     "dis": "DIS: targets that approach the answer, T=1, n=2",
     "final": "the same schedule, the answer as the target of every step",
     "trm-small": "TRM's training on the small schedule, T=1, n=2",
-    "hrm": "HRM: two networks, T=2, n=2",
+    "hrm": "HRM's two networks, T=2, n=2; halting as in TRM",
     "one-pass-depth": "no recursion: as many blocks as DIS applies",
     "one-pass-parameters": "no recursion: one block, as DIS has",
     "trm": "TRM: T=3, n=6",
