@@ -138,10 +138,11 @@ def of_paper(arms: Arms, ceiling: float) -> str:
     exact, valid = (dis.estimate(kind, all_views=False) for kind in ("exact", "valid"))
     within = " (it lies within the interval)" if exact.mean < PAPER_NQUEENS <= exact.high else ""
     reached = "reached" if exact.mean >= PAPER_NQUEENS else "not reached"
+    size, minutes = dis.facts["parameters"] / 1e6, dis.average("cpu_seconds") / 60
     return (
         f"\nThe paper's {PAPER_NQUEENS} with 0.8M parameters is {reached}{within} by `dis`: {exact} exact, {valid}"
-        f" valid, with {dis.facts['parameters'] / 1e6:.2f}M parameters, in {dis.average('cpu_seconds') / 60:.0f} CPU minutes."
-        f" Knowing everything and guessing is {ceiling:.3f} exact.\n"
+        f" valid, with {size:.2f}M parameters, in {minutes:.0f} CPU minutes. Knowing everything and guessing is"
+        f" {ceiling:.3f} exact.\n"
     )
 
 
