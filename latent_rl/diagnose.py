@@ -11,7 +11,7 @@ from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import check_fits, unroll
 from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence, relative_change
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.statistics import bootstrap_interval
+from latent_rl.statistics import bootstrap_interval, enough_steps
 from latent_rl.tasks.base import Task
 from latent_rl.types import Carry, Puzzles, ReasonerOutput
 
@@ -47,15 +47,8 @@ class Diagnosis:
 
     @property
     def enough_steps(self) -> int:
-        """The smallest number of steps whose solved rate is not below the best beyond noise.
-
-        Puzzles are paired, and the 95% are shared among the steps, since the best of many is partly luck.
-        """
-        best, level = self.solved[self.best_step - 1].astype(float), 1 - 0.05 / len(self.solved)
-        for step in range(1, self.best_step):
-            if bootstrap_interval(best - self.solved[step - 1], level=level)[0] <= 0:
-                return step
-        return self.best_step
+        """The smallest number of steps that is as good as the best within noise; see `statistics.enough_steps`."""
+        return enough_steps(self.solved)
 
     @property
     def is_harmful_beyond(self) -> bool:

@@ -1,4 +1,4 @@
-"""Intervals."""
+"""Intervals, and what is beyond noise."""
 
 import numpy as np
 
@@ -11,3 +11,19 @@ def bootstrap_interval(
     picks = random.integers(len(values), size=(resamples, len(values)))
     low, high = np.quantile(values[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def enough_steps(solved: np.ndarray) -> int:
+    """The smallest number of steps whose solved rate is not below the best beyond noise.
+
+    Puzzles are paired, and the 95% are shared among the steps, since the best of many is partly luck.
+
+    Args:
+        solved: bool or float [S, P], whether the puzzle is solved after step s; or the mean over several trials.
+    """
+    rates = solved.mean(1)
+    best, level = int(rates.argmax()), 1 - 0.05 / len(solved)
+    for step in range(best):
+        if bootstrap_interval(solved[best].astype(float) - solved[step], level=level)[0] <= 0:
+            return step + 1
+    return best + 1

@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,7 @@ from latent_rl.targets import monotonicity
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.registry import make_task
 from latent_rl.train_config import TrainConfig, suited
-from latent_rl.training_state import TrainingState, load_training_state, save_training_state
+from latent_rl.training_state import Progress, TrainingState, load_training_state, save_training_state
 from latent_rl.trajectories import RecordedPuzzles
 from latent_rl.types import Puzzles
 
@@ -84,11 +85,13 @@ def train_batch(
         logits = step.output.conditional_logits
         margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean().item()
         exact = (logits.argmax(-1) == step.labels).all(1).float().mean().item()
+    ages = torch.cat(finished)
     return {
         "train/loss": sum(losses) / len(losses),
         "train/exact_accuracy": exact,
         "train/advantage_margin": margin,
-        "train/mean_steps": torch.cat(finished).float().mean().item(),
+        "train/mean_steps": ages.float().mean().item(),
+        "train/examples": len(ages),
         "train/lr_factor": factor,
     }
 
@@ -168,36 +171,41 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     saved = out / "training.safetensors"
     if saved.exists() and not resume:
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
-    batch, seconds, curve = load_training_state(saved, state) if saved.exists() else (0, 0.0, [])
+    progress = load_training_state(saved, state) if saved.exists() else Progress()
     averaged = cast(TRM, average.module)
     facts = provenance(config) | path_facts(base)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch + 1)
-    started = time.monotonic() - seconds
-    with tqdm(total=config.num_batches, initial=batch, unit="batch", desc=config.task, mininterval=1) as bar:
-        while batch < config.num_batches:
-            metrics = train_batch(reasoner, average, optimizers, config, batching.steps(batch), batch * num_steps)
-            batch += 1
-            last = batch == config.num_batches
-            if batch % config.validate_every == 0 or last:
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=progress.batch + 1)
+    started = time.monotonic() - progress.seconds
+    cpu_started = time.process_time() - progress.cpu_seconds
+    with tqdm(total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1) as bar:
+        while progress.batch < config.num_batches:
+            steps = batching.steps(progress.batch)
+            metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
+            progress = replace(
+                progress,
+                batch=progress.batch + 1,
+                seconds=time.monotonic() - started,
+                cpu_seconds=time.process_time() - cpu_started,
+                examples=progress.examples + int(metrics["train/examples"]),
+            )
+            metrics["train/examples"] = progress.examples
+            last = progress.batch == config.num_batches
+            if progress.batch % config.validate_every == 0 or last:
                 result = evaluate_fixed(averaged, task, validation, config.validation_steps)
                 best = result.best_step
                 metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
                 metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
                 metrics["eval/best_step"] = best
-                curve.append({"batch": batch, "seconds": round(time.monotonic() - started), **metrics})
+                progress.curve.append({k: v for k, v in progress.facts().items() if k != "curve"} | metrics)
             for name, value in metrics.items():
-                writer.add_scalar(name, value, batch)
-            solved = curve[-1]["eval/solved_rate"] if curve else float("nan")
+                writer.add_scalar(name, value, progress.batch)
+            solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
             bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
             bar.update()
-            if batch % config.save_every == 0 or last:
-                seconds = time.monotonic() - started
-                progress = {"batch": batch, "seconds": round(seconds), "curve": curve}
-                save_reasoner(averaged, out, facts | progress)
-                save_training_state(saved, state, batch, seconds, curve)
+            if progress.batch % config.save_every == 0 or last:
+                save_reasoner(averaged, out, facts | progress.facts())
+                save_training_state(saved, state, progress)
     writer.close()
     chosen = decoding(averaged, task, config.validation_steps)
-    save_reasoner(
-        averaged, out, {**facts, "batch": batch, "seconds": round(seconds), "curve": curve, "decoding": chosen}
-    )
+    save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
     return averaged.requires_grad_(False).eval()

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
@@ -15,6 +16,29 @@ from latent_rl.batches import Batching
 from latent_rl.config import from_dict, write_atomically
 from latent_rl.errors import CheckpointError
 from latent_rl.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, over all its resumptions; work that a kill lost is not counted.
+
+    Attributes:
+        batch: batches done.
+        seconds: of wall time.
+        cpu_seconds: of this process, all its threads together, validations included; not of the compiler it calls.
+        examples: puzzles that have had their last step.
+        curve: one row for each validation.
+    """
+
+    batch: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    examples: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain JSON values, for the run's `config.json`."""
+        return asdict(self) | {"seconds": round(self.seconds), "cpu_seconds": round(self.cpu_seconds, 1)}
 
 
 @dataclass(frozen=True)
@@ -60,20 +84,15 @@ class TrainingState:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
-def save_training_state(
-    path: Path, state: TrainingState, batch: int, seconds: float, curve: list[dict[str, float]]
-) -> None:
-    """Write the state after `batch` batches; an interrupted write leaves the file before intact."""
-    facts = {"config": asdict(state.config), "batch": batch, "seconds": seconds, "curve": curve}
+def save_training_state(path: Path, state: TrainingState, progress: Progress) -> None:
+    """Write the state after some batches; an interrupted write leaves the file before intact."""
+    facts = {"config": asdict(state.config), **asdict(progress)}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.tensors().items()}
     write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
 
 
-def load_training_state(path: Path, state: TrainingState) -> tuple[int, float, list[dict[str, float]]]:
-    """Put a saved state into the live objects.
-
-    Returns:
-        The number of batches done, the seconds they took, and the validation curve so far.
+def load_training_state(path: Path, state: TrainingState) -> Progress:
+    """Put a saved state into the live objects and return how far it is.
 
     Raises:
         CheckpointError: the file is damaged, or its config is not the one of this run.
@@ -91,6 +110,7 @@ def load_training_state(path: Path, state: TrainingState) -> tuple[int, float, l
                 " Resume with the same options, or choose another --out."
             )
         state.load(tensors)
-        return facts["batch"], facts["seconds"], facts["curve"]
+        # So do counts.
+        return Progress(**{name: facts[name] for name in asdict(Progress()) if name in facts})
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} must be a whole training state of this reasoner: {error}") from error

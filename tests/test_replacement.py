@@ -158,6 +158,7 @@ def test_it_equals_a_loop_written_by_hand() -> None:
             losses.append(loss.item())
         assert metrics[batch]["train/loss"] == pytest.approx(sum(losses) / 4, rel=1e-4)
         assert metrics[batch]["train/mean_steps"] == pytest.approx(sum(ages) / len(ages))
+        assert metrics[batch]["train/examples"] == len(ages)
     assert batching.slots.age.tolist() == [int(puzzle.age) for puzzle in puzzles]
     assert torch.equal(batching.slots.inputs, torch.cat([puzzle.inputs for puzzle in puzzles]))
     assert len({metric["train/mean_steps"] for metric in metrics}) > 1

@@ -85,16 +85,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run: str, tmp_path: Path) -> 
         with killed_after(num_steps):
             train(config, fresh(architecture), tmp_path / "cut", resume=True)
     train(config, fresh(architecture), tmp_path / "cut", resume=True)
-    for key in ("train/loss", "train/mean_steps"):
+    for key in ("train/loss", "train/mean_steps", "train/examples"):
         assert logged(tmp_path / "whole", key) == logged(tmp_path / "cut", key)
     state = assert_same_state(tmp_path / "whole", tmp_path / "cut")
     if config.batching == "replacement":
         # Else there would have been nothing to carry over.
         assert state["batching/age"].unique().numel() > 1
+    whole, cut = (json.loads((tmp_path / folder / "config.json").read_text()) for folder in ("whole", "cut"))
+    assert cut["examples"] == whole["examples"] == cut["curve"][-1]["examples"]
+    assert (config.batching == "episodes") == (whole["examples"] == 6 * 8)
+    spent = [row["cpu_seconds"] for row in cut["curve"]]
+    assert 0 < spent[0] < spent[-1] <= cut["cpu_seconds"]
 
 
 def test_states_of_before_the_newer_options_resume(tmp_path: Path) -> None:
-    """Options that a saved state does not know count as their defaults."""
+    """Options and counts that a saved state does not know count as their defaults."""
     train(EPISODES, fresh(), tmp_path / "whole")
     with killed_after(4 * 6):
         train(EPISODES, fresh(), tmp_path / "old")
@@ -103,6 +108,7 @@ def test_states_of_before_the_newer_options_resume(tmp_path: Path) -> None:
         facts = json.loads(file.metadata()["facts"])
     for name in ("batching", "halt_exploration", "continue_target"):
         del facts["config"][name]
+    del facts["cpu_seconds"], facts["examples"]
     save_file(load_file(state), state, {"facts": json.dumps(facts)})
     with pytest.raises(CheckpointError, match=r"batching, .*differ"):
         train(REPLACEMENT, fresh(), tmp_path / "old", resume=True)
