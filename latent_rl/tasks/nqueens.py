@@ -9,8 +9,8 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import SPLITS, Split
-from latent_rl.tasks.grids import constrain_logits, read_symbols
-from latent_rl.tasks.nqueens_boards import HoldOut, completable, dihedral_maps, draw_splits, solutions
+from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.nqueens_boards import HoldOut, completable, draw_splits, solutions
 from latent_rl.types import Puzzles, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
@@ -95,7 +95,7 @@ class NQueens:
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain; pad becomes impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, EMPTY)
+        return constrain_logits(inputs, self.is_given(inputs), logits, (EMPTY, QUEEN))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: n queens, none attacks another, and the given ones are among them."""

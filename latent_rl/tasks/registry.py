@@ -2,6 +2,7 @@
 
 from latent_rl.errors import UnknownNameError
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
 from latent_rl.tasks.sudoku import Sudoku
 
@@ -18,6 +19,10 @@ TASKS: dict[str, Task] = {
         NQueens("nqueens8-classes", 8, hold_out="solutions"),
         NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
         NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
+        Maze("maze10", 10),
+        Maze("maze14", 14, counts=(8000, 500, 1000)),
+        Maze("maze20", 20, counts=(4000, 500, 1000)),
+        Maze("maze30", 30, counts=(1000, 200, 1000)),
     )
 }
 

@@ -75,7 +75,7 @@ class Sudoku:
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain; pad and blank become impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, BLANK + 1)
+        return constrain_logits(inputs, self.is_given(inputs), logits, range(BLANK + 1, self.vocab_size))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: every unit holds every digit once and the givens are kept."""
