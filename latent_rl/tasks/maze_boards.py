@@ -104,9 +104,9 @@ class _Draws:
 
     def one_of(self, cells: np.ndarray) -> np.ndarray:
         """One of the marked cells of every row, bool [B, L] to bool [B, L]; nothing where none is marked."""
-        draws = self._bits.random_raw(cells.size).reshape(cells.shape) >> np.uint64(1)
-        chosen = np.where(cells, draws + np.uint64(1), 0).argmax(1)
-        return cells & (np.arange(cells.shape[1]) == chosen[:, None])
+        rank = cells.cumsum(1, dtype=np.int16)
+        draws = (self._bits.random_raw(len(cells)) >> np.uint64(11)) * 2.0**-53
+        return cells & (rank == 1 + (draws * rank[:, -1]).astype(np.int16)[:, None])
 
 
 def _grow(size: int, draws: _Draws) -> tuple[Plane, Plane]:
