@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "reasoner": "nqueens8-dis",
     },
     "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", "horizon": 32, "reward": "constraints"},
+    "LatentReasoning/Maze10-v0": {"task": "maze10", "horizon": 32},
+    "LatentReasoning/Maze30-v0": {"task": "maze30", "horizon": 128},
 }
 """The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
 

@@ -42,7 +42,7 @@ def read_symbols(text: str, alphabet: Mapping[str, int], num_cells: int, task: s
     """Read a line of one symbol per cell.
 
     Args:
-        text: the line; blanks around it are dropped.
+        text: the line; what ends it is dropped, and blanks around it unless a blank is a symbol.
         alphabet: the token of every symbol.
         num_cells: L.
         task: the task's name, for the message.
@@ -54,7 +54,7 @@ def read_symbols(text: str, alphabet: Mapping[str, int], num_cells: int, task: s
     Raises:
         PuzzleError: wrong length, or a symbol outside the alphabet.
     """
-    line = text.strip()
+    line = text.strip("\r\n" if " " in alphabet else None)
     if len(line) != num_cells:
         raise PuzzleError(f"a {task} puzzle must have {num_cells} symbols; got {len(line)}.")
     for position, symbol in enumerate(line, 1):

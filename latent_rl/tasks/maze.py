@@ -20,8 +20,8 @@ _ALPHABET = {"#": WALL, ".": FREE, " ": FREE, "S": START, "G": GOAL, "o": PATH}
 class Maze:
     """Mark a shortest path from the start to the goal; steps go up, down, left and right.
 
-    In the shipped mazes it is the only one, and a long one, so that they are hard; `verify` accepts any shortest path of
-    a user's own. The mazes are not shipped but drawn from the seed, in well under a second: see `draw_mazes`.
+    In the base mazes it is the only one, and a long one, so that they are hard; in others `verify` accepts any shortest
+    path. The base mazes are not shipped but drawn from the seed, in about a second: see `draw_mazes`.
 
     Args:
         name: the registered name.
@@ -93,8 +93,8 @@ class Maze:
         return self._cells_hold(inputs, answers).all(1) & self._is_shortest(inputs, answers)
 
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
-        """Float32 [B]: the share of what holds: each cell is as it was or becomes path; start and goal touch one cell of
-        the path, each cell of the path two; the path is a shortest one."""
+        """Float32 [B]: the share of these that hold: a cell is as it was, or becomes part of the path; a cell of the path
+        has two neighbours on it, start and goal have one; the path is a shortest one."""
         walkable = (answers == PATH) | (answers == START) | (answers == GOAL)
         padded = F.pad(walkable.view(-1, self.size, self.size).long(), (1, 1, 1, 1))
         near = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
@@ -126,9 +126,8 @@ class Maze:
         Raises:
             PuzzleError: wrong length or an unknown symbol.
         """
-        # A blank is a symbol here: only the end of the line is cut off.
         expected = "# for a wall, one of . and blank for a free cell, S, G, or o for the path"
-        return read_symbols(text.rstrip("\r\n"), _ALPHABET, self.seq_len, self.name, expected)
+        return read_symbols(text, _ALPHABET, self.seq_len, self.name, expected)
 
     def parse(self, text: str) -> Tensor:
         """Read a maze as `read_grid` does.
@@ -161,7 +160,7 @@ class Maze:
         Raises:
             PuzzleError: no path leads to the goal.
         """
-        passable, start, goal = _planes(inputs[None])
+        passable, start, _ = _planes(inputs[None])
         away = np.pad(distances(passable, start).reshape(self.size, self.size), 1, constant_values=self.seq_len)
         row, column = np.divmod(int((inputs == GOAL).long().argmax()), self.size) + np.array(1)
         if away[row, column] == self.seq_len:
@@ -182,7 +181,8 @@ class Maze:
         answer = self.any_answer(inputs)
         if bool(self.is_ambiguous(inputs[None])):
             raise PuzzleError(
-                f"a {self.name} puzzle must have one shortest path to be solved; this one has several. Ask for any_answer."
+                f"a {self.name} puzzle must have one shortest path to be solved; this one has several."
+                " Ask for any_answer."
             )
         return answer
 

@@ -1,7 +1,7 @@
 """Mazes on bit planes: breadth-first search for a whole batch at once, and mazes that are pure functions of a seed.
 
-A plane is uint32 [N, B]: bit c of row r of maze b says something about the cell in row r, column c. A wave of the search
-then takes a dozen operations on whole planes, whatever the number of mazes.
+A plane is uint32 [N, B]: bit c of row r of maze b says something about the cell in row r, column c. A wave of the
+search then takes a dozen operations on whole planes, whatever the number of mazes.
 """
 
 import math
@@ -32,7 +32,7 @@ def pack(cells: np.ndarray) -> Plane:
 def unpack(plane: Plane) -> np.ndarray:
     """The inverse of `pack`: bool [B, N*N]."""
     bits = plane.T[:, :, None] >> np.arange(len(plane), dtype=np.uint32) & 1
-    return bits.astype(bool).reshape(plane.shape[1], -1)
+    return bits.astype(bool).reshape(plane.shape[1], len(plane) ** 2)
 
 
 def beside(plane: Plane) -> tuple[Plane, Plane]:
