@@ -12,7 +12,7 @@ from tqdm import tqdm
 from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.puzzle_io import STANDARD_STREAM, Row, at_line, puzzle_rows, source_name
+from latent_rl.tasks.puzzle_io import STANDARD_STREAM, Row, at_line, comment_of, puzzle_rows, source_name
 
 COLUMNS = ("puzzle", "answer", "solved", "steps", "passes", "confidence")
 HEADER = ",".join(COLUMNS) + "\n"
@@ -93,13 +93,13 @@ def _count(task: Task, source: Path) -> int | None:
     """How many puzzles; None for a pipe, which can be read only once."""
     if source == STANDARD_STREAM or (source.exists() and not source.is_file()):
         return None
-    return sum(1 for _ in puzzle_rows(source, task))
+    return sum(1 for _ in puzzle_rows(source, comment=comment_of(task)))
 
 
 def _results(solver: Solver, source: Path, out: Path) -> Iterator[Result]:
     """The rows that `out` holds already, then those of the other puzzles, as they are written behind them."""
     task, num_kept = solver.core.task, 0
-    questions = puzzle_rows(source, task)
+    questions = puzzle_rows(source, comment=comment_of(task))
     to_file = out != STANDARD_STREAM
     if to_file and out.exists():
         for row in kept_rows(out):

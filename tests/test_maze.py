@@ -197,7 +197,9 @@ def test_keys_are_equal_for_symmetric_mazes_alone() -> None:
     keys = orbit_keys(mazes)
     assert len(np.unique(keys)) == 100
     for name in ("passable", "start", "goal", "path"):
-        turned = {key: np.rot90(cells.reshape(-1, 6, 6), 1, (1, 2)).reshape(100, 36) for key, cells in vars(mazes).items()}
+        turned = {
+            key: np.rot90(cells.reshape(-1, 6, 6), 1, (1, 2)).reshape(100, 36) for key, cells in vars(mazes).items()
+        }
         assert (turned[name].sum(1) == getattr(mazes, name).sum(1)).all()
     exchanged = turned | {"start": turned["goal"], "goal": turned["start"]}
     assert (orbit_keys(type(mazes)(**exchanged)) == keys).all()
@@ -246,7 +248,9 @@ def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> No
 
 
 def test_a_size_without_such_mazes_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match="5x5 must have 6 mazes with a shortest path of 20 steps or more; found 0"):
+    with pytest.raises(
+        InvalidValueError, match="5x5 must have 6 mazes with a shortest path of 20 steps or more; found 0"
+    ):
         Maze("maze", 5, counts=(4, 1, 1), min_steps=20).puzzles("train")
     with pytest.raises(UnknownNameError, match="did you mean 'test'"):
         SMALL.puzzles("tests")

@@ -127,7 +127,7 @@ def test_files_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
             yield f"{LINES[0]}\n"
 
     monkeypatch.setattr(sys, "stdin", endless())
-    rows = puzzle_rows(STANDARD_STREAM, TASK)
+    rows = puzzle_rows(STANDARD_STREAM)
     for count in range(1, 5):
         assert next(rows)[0] == count
         assert len(read_lines) == count

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
-from latent_rl.tasks.base import SPLITS, Split
+from latent_rl.tasks.base import SPLITS, Source, Split
 from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
 from latent_rl.tasks.maze_boards import Plane, distances, draw_mazes, pack, path_lengths
 from latent_rl.types import Puzzles, Symmetry
@@ -30,11 +30,13 @@ class Maze:
         min_steps: least number of steps from start to goal; by default 2 N, more than between the corners of a board
             without walls.
         seed: of the mazes.
+        source: gives the base mazes of a split instead of a draw.
 
     Raises:
         InvalidValueError: a size out of range, a split without mazes, or a path of less than a step.
     """
 
+    sizes = range(5, 33)
     num_symmetry_draws = 2
     vocab_size = 6
     comment = "//"
@@ -48,13 +50,14 @@ class Maze:
         counts: tuple[int, int, int] = (10_000, 1_000, 3_000),
         min_steps: int | None = None,
         seed: int = 0,
+        source: Source | None = None,
     ) -> None:
-        if not 5 <= size <= 32:
+        if size not in self.sizes:
             raise InvalidValueError(f"the size of a maze must be in 5..32; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 maze; got {counts}.")
         self.name, self.size, self.seq_len = name, size, size**2
-        self.counts, self.seed = counts, seed
+        self.counts, self.seed, self._source = counts, seed, source or self._draw
         self.min_steps = 2 * size if min_steps is None else min_steps
         if self.min_steps < 1:
             raise InvalidValueError(f"a path must have at least 1 step; got {min_steps}.")
@@ -67,6 +70,9 @@ class Maze:
         """
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
+        return self._source(split)
+
+    def _draw(self, split: Split) -> Puzzles:
         end = sum(self.counts[: SPLITS.index(split) + 1])
         mazes = draw_mazes(self.size, self.min_steps, sum(self.counts), self.seed)
         mazes = mazes.select(slice(end - self.counts[SPLITS.index(split)], end))
@@ -93,8 +99,8 @@ class Maze:
         return self._cells_hold(inputs, answers).all(1) & self._is_shortest(inputs, answers)
 
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
-        """Float32 [B]: the share of these that hold: a cell is as it was, or becomes part of the path; a cell of the path
-        has two neighbours on it, start and goal have one; the path is a shortest one."""
+        """Float32 [B]: the share of these that hold: a cell is as it was, or becomes part of the path; a cell of the
+        path has two neighbours on it, start and goal have one; the path is a shortest one."""
         walkable = (answers == PATH) | (answers == START) | (answers == GOAL)
         padded = F.pad(walkable.view(-1, self.size, self.size).long(), (1, 1, 1, 1))
         near = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
