@@ -60,7 +60,7 @@ def step_loss(
 
 
 def _cross_entropy(logits: Tensor, tokens: Tensor, by_row: bool) -> Tensor:
-    """The mean over all cells, a scalar; or over each row's cells, [B]."""
+    """The mean over all cells with a token, a scalar; or over each row's, [B], 0 where it has none."""
     reduction = "none" if by_row else "mean"
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=NO_TARGET, reduction=reduction)
-    return loss.view(tokens.shape).mean(1) if by_row else loss
+    return loss.view(tokens.shape).sum(1) / (tokens != NO_TARGET).sum(1).clamp(min=1) if by_row else loss

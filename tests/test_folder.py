@@ -25,7 +25,7 @@ from latent_rl.tasks.unruled import Unruled
 from latent_rl.trainer import TrainConfig, train
 from latent_rl.types import Puzzles, ReasonerOutput, Symmetry, matches
 
-FOUR, MAZES = make_task("sudoku4x4"), Maze("maze6", 6, counts=(30, 10, 10), min_steps=6)
+FOUR, MAZES = make_task("sudoku4x4"), Maze("maze6", 6, counts=(30, 10, 20), min_steps=6)
 QUEENS = NQueens("queens6", 6, counts=(30, 10, 10))
 
 
@@ -261,6 +261,11 @@ def edit_facts(place: Path, change: Any) -> None:
     facts = json.loads((place / "dataset.json").read_text())
     change(facts)
     (place / "dataset.json").write_text(json.dumps(facts))
+
+
+def shifted(array: np.ndarray) -> np.ndarray:
+    """Right up to row 5, then five rows late."""
+    return np.concatenate([array[:5], array[:-5]])
 
 
 def cut(path: Path) -> None:

@@ -25,6 +25,7 @@ _BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 _SAMPLE = 64
 """Puzzles at the beginning of a split whose labels are checked against the rules."""
 _NO_TOKEN = 255
+Rules = Sudoku | Maze | NQueens
 
 
 @lru_cache(maxsize=8)
@@ -55,10 +56,10 @@ def folder_task(folder: Path) -> Task:
     )
 
 
-def rules_of(name: str, seq_len: int) -> list[Callable[[Source | None], Task]]:
+def rules_of(name: str, seq_len: int) -> list[Callable[[Source | None], Rules]]:
     """The rules that boards of L cells may go by: each makes a task from where its puzzles come from."""
     side = math.isqrt(seq_len)
-    rules: list[Callable[[Source | None], Task]] = []
+    rules: list[Callable[[Source | None], Rules]] = []
     if side**2 == seq_len:
         if side in _BOXES:
             rules.append(lambda source: Sudoku(name, *_BOXES[side], (0, seq_len), source))
@@ -66,7 +67,7 @@ def rules_of(name: str, seq_len: int) -> list[Callable[[Source | None], Task]]:
     return rules
 
 
-def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, source: Source | None) -> Task:
+def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, source: Source | None) -> Rules:
     return kind(name, side, source=source)
 
 
@@ -116,7 +117,7 @@ def _of_csvs(folder: Path, known: Path) -> Task:
     )
 
 
-def _read_csv(folder: Path, rules: Task, split: Split) -> Puzzles:
+def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
     """The puzzles of a split. Rows that are held out for validation are drawn: files are often sorted by source."""
     path = folder / f"{'test' if split == 'test' else 'train'}.csv"
     stored = _read_rows(path, rules)
@@ -129,7 +130,7 @@ def _read_csv(folder: Path, rules: Task, split: Split) -> Puzzles:
 
 
 @lru_cache(maxsize=2)
-def _read_rows(path: Path, rules: Task) -> StoredPuzzles:
+def _read_rows(path: Path, rules: Rules) -> StoredPuzzles:
     numbers, questions, answers = [], [], []
     for number, question, answer in puzzle_rows(path, ("question", "answer")):
         numbers.append(number)

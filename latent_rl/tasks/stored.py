@@ -86,8 +86,8 @@ class StoredPuzzles(Puzzles):
         Raises:
             PuzzleError: a token that was read is none.
         """
-        taken = (None if x is None else function(x).long() for x in (self.inputs, self.labels, self.puzzle_ids))
-        inputs, labels, puzzle_ids = taken
+        inputs, labels = function(self.inputs).long(), function(self.labels).long()
+        puzzle_ids = None if self.puzzle_ids is None else function(self.puzzle_ids)
         for name, tokens, least in (("inputs", inputs, 0), ("labels", labels, self.least_label)):
             if tokens.numel() and (tokens.min() < least or tokens.max() >= self.vocab_size):
                 raise PuzzleError(
