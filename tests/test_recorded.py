@@ -68,7 +68,7 @@ def test_no_step_is_run_twice() -> None:
 
 
 def test_steps_that_a_copy_has_recorded_cost_their_passes() -> None:
-    """Policies that submit the last snapshot work on a copy; the next policy, on the core itself, looks their steps up."""
+    """Policies that submit the last snapshot work on a copy; the core itself then looks their steps up."""
     table = recorded()
     start, refine = table.start(torch.arange(6)), table.mode.decode(torch.ones(6, dtype=torch.int64))
     copied = table.submitting("last").step(start, refine).state
