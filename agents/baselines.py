@@ -18,6 +18,7 @@ from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.types import matches
 
 Condition = Callable[[State], Tensor]
 """Which rows of a state meet it: bool [B]."""
@@ -127,7 +128,7 @@ HALTING: dict[str, Halting] = {
     # The rules of the task, applied to what would be submitted.
     "verifier": Halting(lambda core, state: core.task.verify(state.puzzles.inputs, state.submission).float(), (0.5,)),
     # The label, which no agent can see: a bound, not a competitor.
-    "oracle": Halting(lambda core, state: (state.submission == state.puzzles.labels).all(1).float(), (0.5,)),
+    "oracle": Halting(lambda core, state: matches(state.submission, state.puzzles.labels).all(1).float(), (0.5,)),
 }
 
 

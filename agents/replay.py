@@ -20,7 +20,7 @@ from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, matches
 
 _LEAST = FEATURES.index("least_confidence")
 
@@ -49,7 +49,7 @@ class Frame:
         given, labels = core.task.is_given(state.puzzles.inputs)[0], state.puzzles.labels[0]
         committed = core.task.is_given(state.view.invert(state.inputs))[0]
         symbols = core.task.format(state.prediction[0])
-        right = state.prediction[0] == labels
+        right = matches(state.prediction[0], labels)
         started = int(state.step[0]) > 0
         kinds = (
             "given" if given[c] else "blank" if not started

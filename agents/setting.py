@@ -21,7 +21,7 @@ class Process:
     """The decision process: whose steps, which actions, what is seen and submitted."""
 
     task: str = "sudoku9x9-hard"
-    """Name of the task."""
+    """Name of the task, or a folder of puzzles."""
     reasoner: str | None = None
     """Name or folder of the reasoner; default: the shipped one of the task."""
     actions: tuple[str, ...] | None = None

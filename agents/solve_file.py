@@ -12,7 +12,7 @@ from tqdm import tqdm
 from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.puzzle_io import STANDARD_STREAM, Row, at_line, puzzle_rows, source_name
+from latent_rl.tasks.puzzle_io import STANDARD_STREAM, Row, at_line, comment_of, puzzle_rows, source_name
 
 COLUMNS = ("puzzle", "answer", "solved", "steps", "passes", "confidence")
 HEADER = ",".join(COLUMNS) + "\n"
@@ -36,7 +36,7 @@ def solve_file(solver: Solver, source: Path, out: Path) -> int:
         InvalidValueError: `out` holds something else than results of these puzzles.
     """
     count = solved = steps = passes = 0
-    with tqdm(total=_count(source), unit="puzzle", disable=None) as bar:
+    with tqdm(total=_count(solver.core.task, source), unit="puzzle", disable=None) as bar:
         for row in _results(solver, source, out):
             bar.update()
             count += 1
@@ -89,16 +89,17 @@ def _is_result(row: dict[str, str]) -> bool:
     return whole and row["solved"] in ("true", "false") and row["steps"].isdecimal() and row["passes"].isdecimal()
 
 
-def _count(source: Path) -> int | None:
+def _count(task: Task, source: Path) -> int | None:
     """How many puzzles; None for a pipe, which can be read only once."""
     if source == STANDARD_STREAM or (source.exists() and not source.is_file()):
         return None
-    return sum(1 for _ in puzzle_rows(source))
+    return sum(1 for _ in puzzle_rows(source, comment=comment_of(task)))
 
 
 def _results(solver: Solver, source: Path, out: Path) -> Iterator[Result]:
     """The rows that `out` holds already, then those of the other puzzles, as they are written behind them."""
-    task, questions, num_kept = solver.core.task, puzzle_rows(source), 0
+    task, num_kept = solver.core.task, 0
+    questions = puzzle_rows(source, comment=comment_of(task))
     to_file = out != STANDARD_STREAM
     if to_file and out.exists():
         for row in kept_rows(out):

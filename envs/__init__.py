@@ -32,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LatentReasoning/Sudoku9x9Minimal-v0": {"task": "sudoku9x9-minimal", "horizon": 128},
     "LatentReasoning/NQueens8-v0": {"task": "nqueens8", **_QUEENS},
     "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", **_QUEENS},
+    "LatentReasoning/Maze10-v0": {"task": "maze10", "horizon": 32},
+    "LatentReasoning/Maze30-v0": {"task": "maze30", "horizon": 128},
 }
 """The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
 

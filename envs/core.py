@@ -129,7 +129,7 @@ class Core:
         """One puzzle for each key, int64 [B]."""
         draws = uniform(derive(keys, _PUZZLE_STREAM), 1 + self.task.num_symmetry_draws)
         rows = self._base.select((draws[:, 0] * len(self._base)).long())
-        return rows.map(self.task.symmetry(draws[:, 1:]).apply) if self._augment else rows
+        return rows.seen_in(self.task.symmetry(draws[:, 1:])) if self._augment else rows
 
     @torch.no_grad()
     def begin(self, puzzles: Puzzles, keys: Tensor) -> State:
@@ -206,7 +206,9 @@ class Core:
     def _see(self, state: State, decision: Decision, depth: int) -> Seen:
         """Run the reasoner's step and read out the answer."""
         updates = depth * self.reasoner.num_latent_updates
-        carry, output = self.reasoner.step(state.inputs, state.carry, state.age, num_latent_updates=updates)
+        carry, output = self.reasoner.step(
+            state.inputs, state.carry, state.age, puzzle_ids=state.puzzles.puzzle_ids, num_latent_updates=updates
+        )
         logits = output.conditional_logits
         if bool((decision.guidance_scale != 1).any()):
             scale = decision.guidance_scale

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.tasks.base import Task
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, matches
 
 Potential = Callable[[Task, Puzzles, Tensor, Tensor | None], Tensor]
 """(task, puzzles, answers int64 [B, L], log-probabilities of the labels [B, L] or None before any step) -> [B]."""
@@ -17,8 +17,8 @@ LOG_FLOOR = -20.0
 
 
 def token_accuracy(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:
-    """The share of cells that equal the label, in [0, 1]."""
-    return (answers == puzzles.labels).float().mean(1)
+    """The share of cells that equal the label or that it leaves open, in [0, 1]."""
+    return matches(answers, puzzles.labels).float().mean(1)
 
 
 def log_likelihood(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:
@@ -28,7 +28,7 @@ def log_likelihood(task: Task, puzzles: Puzzles, answers: Tensor, label_log_prob
     """
     if label_log_probs is None:
         return -math.log(task.vocab_size) * (~task.is_given(puzzles.inputs)).float().mean(1)
-    return label_log_probs.clamp(min=LOG_FLOOR).mean(1)
+    return label_log_probs.clamp(min=LOG_FLOOR).masked_fill(puzzles.labels == 0, 0).mean(1)
 
 
 def constraints(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:

@@ -40,7 +40,7 @@ class Evaluate:
     """Decode puzzles with a fixed number of steps."""
 
     task: str
-    """Name of the task."""
+    """Name of the task, or a folder of puzzles."""
     reasoner: str
     """Name of a shipped reasoner, or a folder."""
     puzzles: Path | None = None
@@ -110,7 +110,7 @@ class Diagnose:
     """Show what every step adds, and where compute is dead."""
 
     task: str
-    """Name of the task."""
+    """Name of the task, or a folder of puzzles."""
     reasoner: str
     """Name of a shipped reasoner, or a folder."""
     split: Literal["validation", "test"] = "validation"

@@ -80,7 +80,7 @@ class Train:
             reasoner.compile(dynamic=False)
         out = self.out or Path("runs") / task.name
         train(self.train, reasoner, out, resume=self.resume)
-        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {task.name} --reasoner {out}")
+        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
     def _new_reasoner(self, task: Task) -> TRM:
         config = self._shape(task)

@@ -13,7 +13,7 @@ from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.statistics import bootstrap_interval, enough_steps
 from latent_rl.tasks.base import Task
-from latent_rl.types import Carry, Puzzles, ReasonerOutput
+from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
 
 SWEEP = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """Guidance scales that are tried."""
@@ -102,7 +102,7 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, b
     for start in range(0, len(puzzles), batch_size):
         batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
         rows = []
-        for before, after, output in unroll(reasoner, batch.inputs, num_steps):
+        for before, after, output in unroll(reasoner, batch, num_steps):
             rows.append(_measure(task, batch, before, after, output))
             passes = output.passes
         values.append(torch.stack(rows))
@@ -126,7 +126,7 @@ def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: 
     reference, conditional = output.reference_logits, output.conditional_logits
     allowed_reference, allowed = task.constrain(inputs, reference), task.constrain(inputs, conditional)
     answers = allowed.argmax(-1)
-    right, is_open = answers == labels, (~task.is_given(inputs)).float()
+    right, is_open = matches(answers, labels), (~task.is_given(inputs) & (labels != 0)).float()
 
     def over_open(values: Tensor) -> Tensor:
         return (values * is_open).sum(1) / is_open.sum(1).clamp(min=1)
@@ -154,10 +154,10 @@ def guidance_row(
     for name, fed_back in (("readout_solved_rate", 1.0), ("fed_back_solved_rate", guidance_scale)):
         solved = []
         for start in range(0, len(puzzles), batch_size):
-            inputs = puzzles.inputs[start : start + batch_size]
-            for _, _, output in unroll(reasoner, inputs, reasoner.num_supervision_steps, fed_back):
+            batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+            for _, _, output in unroll(reasoner, batch, reasoner.num_supervision_steps, fed_back):
                 last = output
             logits = guided_logits(last.reference_logits, last.conditional_logits, guidance_scale)
-            solved.append(task.verify(inputs, task.constrain(inputs, logits).argmax(-1)))
+            solved.append(task.verify(batch.inputs, task.constrain(batch.inputs, logits).argmax(-1)))
         rates[name] = torch.cat(solved).float().mean().item()
     return rates

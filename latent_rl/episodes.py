@@ -50,7 +50,7 @@ def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, b
 
 def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[Supervised]:
     """Run a batch's steps and yield the supervised ones, each with its carry detached from the last."""
-    inputs, labels = plan.puzzles.inputs, plan.puzzles.labels
+    inputs, labels, puzzle_ids = plan.puzzles.inputs, plan.puzzles.labels, plan.puzzles.puzzle_ids
     num_steps, batch_size = len(plan.targets), len(plan.puzzles)
     weights = STEP_WEIGHTS[config.step_weights](num_steps)
     carry = reasoner.initial_carry(batch_size)
@@ -60,7 +60,7 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
             inputs = torch.where(plan.revealed, labels, inputs)
         s, is_last = index - plan.burn_in, index == depth - 1
         with torch.set_grad_enabled(s >= 0):
-            carry, output = reasoner.step(inputs, carry, index)
+            carry, output = reasoner.step(inputs, carry, index, puzzle_ids=puzzle_ids)
         carry = carry.map(Tensor.detach)
         if s >= 0:
             yield Supervised(
@@ -70,7 +70,7 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
                 weight=weights[s],
                 finished=torch.full((batch_size if is_last else 0,), depth),
                 previous=plan.targets[s - 1] if s else None,
-                continue_target=continue_target(reasoner, inputs, carry, index + 1, is_last)
+                continue_target=continue_target(reasoner, inputs, carry, index + 1, is_last, puzzle_ids)
                 if config.continue_target
                 else None,
             )

@@ -10,7 +10,7 @@ from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-from latent_rl.types import Carry, Puzzles, ReasonerOutput
+from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FixedStepResult:
 
     Attributes:
         solved: bool [S, P], the answer after step s passes the task's verifier.
-        exact: bool [S, P], it equals the label.
+        exact: bool [S, P], it equals the label, see `matches`.
         token_accuracy: float32 [S, P], share of cells that equal the label.
         passes_per_step: forward passes of one step.
     """
@@ -56,13 +56,13 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
 
 @torch.no_grad()
 def unroll(
-    reasoner: Reasoner, inputs: Tensor, num_steps: int, guidance_scale: float = 1.0
+    reasoner: Reasoner, puzzles: Puzzles, num_steps: int, guidance_scale: float = 1.0
 ) -> Iterator[tuple[Carry, Carry, ReasonerOutput]]:
     """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment."""
-    carry = reasoner.initial_carry(len(inputs))
-    scale = torch.full((len(inputs),), guidance_scale)
+    carry = reasoner.initial_carry(len(puzzles))
+    scale = torch.full((len(puzzles),), guidance_scale)
     for index in range(num_steps):
-        after, output = reasoner.step(inputs, carry, index)
+        after, output = reasoner.step(puzzles.inputs, carry, index, puzzle_ids=puzzles.puzzle_ids)
         if guidance_scale != 1:
             after = guided_carry(carry, after, scale)
         yield carry, after, output
@@ -82,10 +82,10 @@ def evaluate_fixed(
     for start in range(0, len(puzzles), batch_size):
         batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
         steps = []
-        for _, _, output in unroll(reasoner, batch.inputs, num_steps):
+        for _, _, output in unroll(reasoner, batch, num_steps):
             passes = output.passes
             answers = task.constrain(batch.inputs, output.conditional_logits).argmax(-1)
-            right = answers == batch.labels
+            right = matches(answers, batch.labels)
             solved = task.verify(batch.inputs, answers)
             steps.append(torch.stack([solved.float(), right.all(1).float(), right.float().mean(1)]))
         rows.append(torch.stack(steps))

@@ -20,7 +20,12 @@ def wants_halt(output: ReasonerOutput, *, has_continue_value: bool) -> Tensor:
 
 @torch.no_grad()
 def continue_target(
-    reasoner: Reasoner, inputs: Tensor, carry: Carry, next_index: int | Tensor, is_last: bool | Tensor
+    reasoner: Reasoner,
+    inputs: Tensor,
+    carry: Carry,
+    next_index: int | Tensor,
+    is_last: bool | Tensor,
+    puzzle_ids: Tensor | None = None,
 ) -> Tensor:
     """Return the value of another step, sigmoid(max(q_halt, q_continue)) as that step sees it: a second forward pass.
 
@@ -30,6 +35,7 @@ def continue_target(
         carry: after the step whose continue logit is trained.
         next_index: of the step after that one, counted from 0; an int, or int64 [B].
         is_last: bool, or bool [B]: the step trained is the last one, so that the value of another is sigmoid(q_halt).
+        puzzle_ids: as in `Reasoner.step`.
 
     Returns:
         float32 [B] in (0, 1), without gradient.
@@ -39,7 +45,7 @@ def continue_target(
 
     Source: paper, "TRM as the baseline": the Q-learning of HRM.
     """
-    _, following = reasoner.step(inputs, carry, next_index)
+    _, following = reasoner.step(inputs, carry, next_index, puzzle_ids=puzzle_ids)
     halt, go_on = following.halt_logit, following.continue_logit
     if go_on is None:
         raise InvalidValueError("the continue target needs a reasoner with a continue head; this one has none.")

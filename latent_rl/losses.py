@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latent_rl.types import ReasonerOutput
+from latent_rl.types import ReasonerOutput, matches
 
 NO_TARGET = -100
 """The token that cross-entropy skips."""
@@ -28,7 +28,7 @@ def step_loss(
     Args:
         output: of the step.
         targets: int64 [B, L], the step's target y_s.
-        labels: int64 [B, L], the answer y*.
+        labels: int64 [B, L], the answer y*; cells that it leaves open (0) are not trained.
         weight: the step's weight w_s, a scalar; or one for each row, [B].
         halt_weight: 0 leaves the halting head untrained.
         previous: int64 [B, L], the target y_{s-1} of the step before; None at the first step, whose reference is the
@@ -42,14 +42,17 @@ def step_loss(
 
     Source: paper, "Deep Improvement Supervision" and "TRM as the baseline".
     """
-    by_row = weight.ndim > 0
+    by_row, is_open = weight.ndim > 0, labels == 0
+    targets = targets.masked_fill(is_open, NO_TARGET)
     loss = _cross_entropy(output.conditional_logits, targets, by_row)
     if dual_weight and previous is not None:
-        loss = loss + dual_weight * _cross_entropy(output.reference_logits, previous, by_row)
+        loss = loss + dual_weight * _cross_entropy(
+            output.reference_logits, previous.masked_fill(is_open, NO_TARGET), by_row
+        )
     loss = (weight * loss).mean()
     if halt_weight:
         with torch.no_grad():
-            right = (output.conditional_logits.argmax(-1) == labels).all(1).float()
+            right = matches(output.conditional_logits.argmax(-1), labels).all(1).float()
         loss = loss + halt_weight * F.binary_cross_entropy_with_logits(output.halt_logit, right)
         if continue_target is not None and output.continue_logit is not None:
             loss = loss + halt_weight * F.binary_cross_entropy_with_logits(output.continue_logit, continue_target)
@@ -57,7 +60,7 @@ def step_loss(
 
 
 def _cross_entropy(logits: Tensor, tokens: Tensor, by_row: bool) -> Tensor:
-    """The mean over all cells, a scalar; or over each row's cells, [B]."""
+    """The mean over all cells with a token, a scalar; or over each row's, [B], 0 where it has none."""
     reduction = "none" if by_row else "mean"
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=NO_TARGET, reduction=reduction)
-    return loss.view(tokens.shape).mean(1) if by_row else loss
+    return loss.view(tokens.shape).sum(1) / (tokens != NO_TARGET).sum(1).clamp(min=1) if by_row else loss

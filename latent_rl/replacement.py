@@ -27,6 +27,7 @@ class Slots(Batched):
         age: int64 [B], supervision steps done.
         minimum: int64 [B], the age before which a puzzle does not leave.
         carry: the reasoner's state.
+        puzzle_ids: int64 [B], as in `Puzzles`.
     """
 
     inputs: Tensor
@@ -35,6 +36,7 @@ class Slots(Batched):
     age: Tensor
     minimum: Tensor
     carry: Carry
+    puzzle_ids: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under one flat name."""
@@ -68,6 +70,7 @@ def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasone
         age=torch.zeros(count, dtype=torch.int64),
         minimum=torch.where(explores, minimum, 1),
         carry=reasoner.initial_carry(count),
+        puzzle_ids=puzzles.puzzle_ids,
     )
 
 
@@ -81,7 +84,7 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
     Source: paper, "TRM as the baseline".
     """
     num_steps, age = reasoner.num_supervision_steps, slots.age
-    carry, output = reasoner.step(slots.inputs, slots.carry, age)
+    carry, output = reasoner.step(slots.inputs, slots.carry, age, puzzle_ids=slots.puzzle_ids)
     after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1)
     is_last = after.age >= num_steps
     halts = wants_halt(output, has_continue_value=config.continue_target) & (after.age >= after.minimum)
@@ -98,7 +101,7 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
             weight=STEP_WEIGHTS[config.step_weights](num_steps)[age],
             finished=after.age[leaves],
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
-            continue_target=continue_target(reasoner, slots.inputs, after.carry, after.age, is_last)
+            continue_target=continue_target(reasoner, slots.inputs, after.carry, after.age, is_last, slots.puzzle_ids)
             if config.continue_target
             else None,
         ),

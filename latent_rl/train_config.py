@@ -16,7 +16,7 @@ class TrainConfig:
     """How a reasoner is trained. Defaults are what measured best on 9x9 Sudoku."""
 
     task: str = "sudoku9x9-hard"
-    """Name of the task."""
+    """Name of the task, or a folder of puzzles."""
     num_batches: int = 1000
     """Batches; every batch takes N_sup optimizer steps."""
     batch_size: int = 64

@@ -33,7 +33,7 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.train_config import TrainConfig, suited
 from latent_rl.training_state import Progress, TrainingState, load_training_state, save_training_state
 from latent_rl.trajectories import RecordedPuzzles
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, matches
 
 
 class DivergedError(LatentRLError, ArithmeticError):
@@ -84,7 +84,7 @@ def train_batch(
     with torch.no_grad():
         logits = step.output.conditional_logits
         margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean().item()
-        exact = (logits.argmax(-1) == step.labels).all(1).float().mean().item()
+        exact = matches(logits.argmax(-1), step.labels).all(1).float().mean().item()
     ages = torch.cat(finished)
     return {
         "train/loss": sum(losses) / len(losses),

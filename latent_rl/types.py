@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
@@ -65,19 +65,32 @@ class Puzzles(Batched):
 
     Attributes:
         inputs: int64 [B, L], tokens of the puzzle.
-        labels: int64 [B, L], tokens of the answer y*; all 0 (padding, which no answer holds) where it is unknown.
+        labels: int64 [B, L], tokens of the answer y*; 0 (padding, which no answer holds) where it is unknown, or left
+            open: see `matches`.
+        puzzle_ids: int64 [B], which embedding a reasoner with puzzle embeddings looks up; None for its first.
     """
 
     inputs: Tensor
     labels: Tensor
+    puzzle_ids: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
+
+    def seen_in(self, symmetry: Symmetry) -> Self:
+        """The puzzles as they look in a view."""
+        boards = replace(self, puzzle_ids=None).map(symmetry.apply)
+        return replace(boards, puzzle_ids=self.puzzle_ids)
 
     @staticmethod
     def unlabelled(inputs: Tensor) -> Puzzles:
         """Puzzles, int64 [B, L], whose answers nobody knows."""
         return Puzzles(inputs, torch.zeros_like(inputs))
+
+
+def matches(answers: Tensor, labels: Tensor) -> Tensor:
+    """Bool [B, L]: the cell of the answer, int64 [B, L], equals that of the label, or the label leaves it open (0)."""
+    return (answers == labels) | (labels == 0)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_steps_agree_with_the_evaluation_and_the_operator() -> None:
     plain = evaluate_fixed(reasoner, TASK, BASE, 3)
     np.testing.assert_array_equal(diagnosis.solved, plain.solved.numpy())
     is_open = BASE.inputs == 1
-    for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, BASE.inputs, 3), strict=True):
+    for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, BASE, 3), strict=True):
         margin = advantage_margin(output.reference_logits, output.conditional_logits, BASE.labels)
         expected = torch.stack([m[o].mean() for m, o in zip(margin, is_open, strict=True)]).mean()
         assert row["margin"] == pytest.approx(expected.item(), abs=1e-4)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import SPLITS, Task, draw_symmetry
+from latent_rl.tasks.grids import dihedral_maps
 from latent_rl.tasks.nqueens import EMPTY, PAD, QUEEN, NQueens
-from latent_rl.tasks.nqueens_boards import dihedral_maps, orbit_keys, solutions
+from latent_rl.tasks.nqueens_boards import orbit_keys, solutions
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import make_task
 

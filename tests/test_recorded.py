@@ -67,6 +67,15 @@ def test_no_step_is_run_twice() -> None:
     assert reasoner.rows == table.num_recorded <= 5 * 2 * 8
 
 
+def test_steps_that_a_copy_has_recorded_cost_their_passes() -> None:
+    """Policies that submit the last snapshot work on a copy; the core itself then looks their steps up."""
+    table = recorded()
+    start, refine = table.start(torch.arange(6)), table.mode.decode(torch.ones(6, dtype=torch.int64))
+    copied = table.submitting("last").step(start, refine).state
+    looked_up = table.step(start, refine).state
+    assert looked_up.passes.tolist() == copied.passes.tolist() == [3] * 6
+
+
 def test_episodes_come_from_the_whole_pool() -> None:
     table = recorded()
     start = table.start(torch.arange(1, 200))

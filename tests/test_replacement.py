@@ -182,7 +182,7 @@ def test_rows_can_weigh_differently() -> None:
     """The loss of rows with weights of their own: each row's mean times its weight; a missing target counts nothing."""
     torch.manual_seed(0)
     reference, conditional = torch.randn(2, 3, 4, 5)
-    labels = torch.randint(5, (3, 4))
+    labels = torch.randint(1, 5, (3, 4))
     output = ReasonerOutput(reference, conditional, torch.zeros(3), 3)
     weights, previous = torch.tensor([0.5, 1.0, 2.0]), labels.clone()
     previous[0] = NO_TARGET

@@ -206,7 +206,7 @@ def test_impossible_configs_are_refused(changes: dict[str, object], reason: str)
 
 def random_output() -> tuple[ReasonerOutput, Tensor, Tensor]:
     reference, conditional = torch.randn(2, 3, 4, 5, generator=generator()).requires_grad_()
-    tokens = torch.randint(5, (2, 3, 4), generator=generator())
+    tokens = torch.randint(1, 5, (2, 3, 4), generator=generator())
     return ReasonerOutput(reference, conditional, torch.zeros(3), 3), tokens[0], tokens[1]
 
 

@@ -84,8 +84,9 @@ def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
 def test_the_loss_by_hand() -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 5)
+    logits[..., 0] = -3  # no answer holds padding
     labels = logits.argmax(-1).clone()
-    labels[1, 0] = (labels[1, 0] + 1) % 5
+    labels[1, 0] = labels[1, 0] % 4 + 1
     output = ReasonerOutput(torch.zeros_like(logits), logits, torch.tensor([0.3, -0.2]), 3)
     cross_entropy = -logits.log_softmax(-1).gather(-1, labels[..., None]).mean()
     halting = -(torch.tensor(0.3).sigmoid().log() + (1 - torch.tensor(-0.2).sigmoid()).log()) / 2

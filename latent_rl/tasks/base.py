@@ -1,5 +1,6 @@
 """The `Task` protocol and the one way from a task to a training batch."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -10,6 +11,8 @@ from latent_rl.types import Puzzles, Symmetry
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Source = Callable[[Split], Puzzles]
+"""Gives the base puzzles of a split; splits never share one."""
 PuzzlesT = TypeVar("PuzzlesT", bound=Puzzles)
 
 
@@ -91,7 +94,7 @@ def draw_symmetry(task: Task, batch_size: int, generator: torch.Generator) -> Sy
 def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generator) -> PuzzlesT:
     """Draw from the base puzzles with replacement and show each in a random symmetric view."""
     rows = base.select(torch.randint(len(base), (batch_size,), generator=generator))
-    return rows.map(draw_symmetry(task, batch_size, generator).apply)
+    return rows.seen_in(draw_symmetry(task, batch_size, generator))
 
 
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
-from latent_rl.tasks.base import SPLITS, Split
-from latent_rl.tasks.grids import constrain_logits, read_symbols
-from latent_rl.tasks.nqueens_boards import HoldOut, completable, dihedral_maps, draw_splits, solutions
+from latent_rl.tasks.base import SPLITS, Source, Split
+from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.nqueens_boards import HoldOut, completable, draw_splits, solutions
 from latent_rl.types import Puzzles, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
@@ -35,11 +35,13 @@ class NQueens:
         hold_out: "boards": no board occurs in two splits, up to symmetry, but solutions do. "solutions": no
             solution that completes a held-out board, up to symmetry, occurs in training.
         seed: of the base boards.
+        source: gives the base boards of a split instead of a draw.
 
     Raises:
         InvalidValueError: a size out of range, or a split without boards.
     """
 
+    sizes = range(4, 13)
     num_symmetry_draws = 1
     vocab_size = 3
 
@@ -51,13 +53,14 @@ class NQueens:
         counts: tuple[int, int, int] = (700, 100, 200),
         hold_out: HoldOut = "boards",
         seed: int = 0,
+        source: Source | None = None,
     ) -> None:
-        if not 4 <= size <= 12:
+        if size not in self.sizes:
             raise InvalidValueError(f"the size of an N-Queens board must be in 4..12; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 board; got {counts}.")
         self.name, self.size, self.seq_len = name, size, size**2
-        self.counts, self.hold_out, self.seed = counts, hold_out, seed
+        self.counts, self.hold_out, self.seed, self._source = counts, hold_out, seed, source or self._draw
 
     @cached_property
     def _lines(self) -> Tensor:
@@ -81,6 +84,9 @@ class NQueens:
         """
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
+        return self._source(split)
+
+    def _draw(self, split: Split) -> Puzzles:
         givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]
         return Puzzles(_tokens(givens), _tokens(labels))
 
@@ -95,7 +101,7 @@ class NQueens:
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain; pad becomes impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, EMPTY)
+        return constrain_logits(inputs, self.is_given(inputs), logits, (EMPTY, QUEEN))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: n queens, none attacks another, and the given ones are among them."""

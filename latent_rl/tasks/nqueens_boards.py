@@ -9,6 +9,7 @@ import numpy as np
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.tasks.base import SPLITS, Split
+from latent_rl.tasks.grids import dihedral_maps
 
 HoldOut = Literal["boards", "solutions"]
 
@@ -26,13 +27,6 @@ def solutions(size: int) -> np.ndarray:
         gap = np.abs(columns[:, :-1] - following)
         columns = columns[((gap != 0) & (gap != np.arange(row, 0, -1))).all(1)]
     return np.eye(size, dtype=bool)[columns].reshape(len(columns), -1)
-
-
-@lru_cache
-def dihedral_maps(size: int) -> np.ndarray:
-    """Int64 [8, n*n]: for each symmetry of the square, the cell that every cell of the view shows."""
-    cells = np.arange(size**2).reshape(size, size)
-    return np.stack([np.rot90(side, turns).ravel() for side in (cells, cells.T) for turns in range(4)])
 
 
 def orbit_keys(boards: np.ndarray) -> np.ndarray:

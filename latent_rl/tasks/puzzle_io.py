@@ -32,7 +32,7 @@ def read_puzzles(path: Path, task: Task) -> Puzzles:
             its question, a puzzle without answer, or with several where the task demands only one.
     """
     inputs, labels = [], []
-    for number, question, answer in puzzle_rows(path, ("question", "answer")):
+    for number, question, answer in puzzle_rows(path, ("question", "answer"), comment_of(task)):
         with at_line(path, number):
             puzzle = task.parse(question)
             labels.append(task.any_answer(puzzle) if answer is None else _checked_answer(task, puzzle, answer))
@@ -42,26 +42,32 @@ def read_puzzles(path: Path, task: Task) -> Puzzles:
     return Puzzles(torch.stack(inputs), torch.stack(labels))
 
 
-def puzzle_rows(path: Path, columns: tuple[str, ...] = ("question",)) -> Iterator[Row]:
+def comment_of(task: Task) -> str:
+    """What begins a comment in a text file of the task's puzzles: its attribute `comment`, or # if it has none."""
+    comment: str = getattr(task, "comment", "#")
+    return comment
+
+
+def puzzle_rows(path: Path, columns: tuple[str, ...] = ("question",), comment: str = "#") -> Iterator[Row]:
     """Stream the puzzles of a file, or of standard input, as they are written: the file is never held as a whole.
 
     A file whose name ends in `.csv`, or whose first line names a `question` column, is a CSV such as
-    `source,question,answer,rating`. Any other file holds one puzzle a line; blank lines and lines that begin with `#`
-    are skipped.
+    `source,question,answer,rating`. Any other file holds one puzzle a line; blank lines and comments are skipped.
 
     Args:
         path: the file, or `STANDARD_STREAM`.
         columns: what a CSV must have.
+        comment: what begins a comment in another file; see `comment_of`.
 
     Raises:
         PuzzleError: with file, line and reason: unreadable file, missing column, a row shorter than the header.
     """
     try:
         if path == STANDARD_STREAM:
-            yield from _rows(path, sys.stdin, columns)
+            yield from _rows(path, sys.stdin, columns, comment)
         else:
             with path.open(encoding="utf-8") as file:
-                yield from _rows(path, file, columns)
+                yield from _rows(path, file, columns, comment)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PuzzleError(f"{source_name(path)} must be a readable text file: {error}.") from error
 
@@ -87,17 +93,17 @@ def _checked_answer(task: Task, puzzle: Tensor, answer: str) -> Tensor:
     return label
 
 
-def _rows(path: Path, lines: Iterable[str], columns: tuple[str, ...]) -> Iterator[Row]:
+def _rows(path: Path, lines: Iterable[str], columns: tuple[str, ...], comment: str) -> Iterator[Row]:
     rest = iter(lines)
     head = next(rest, "").removeprefix("\ufeff")
     is_csv = path.suffix.lower() == ".csv" or "question" in head.strip().lower().split(",")
     lines = chain([head], rest)
-    return _csv_rows(path, lines, columns) if is_csv else _text_rows(lines)
+    return _csv_rows(path, lines, columns) if is_csv else _text_rows(lines, comment)
 
 
-def _text_rows(lines: Iterable[str]) -> Iterator[Row]:
+def _text_rows(lines: Iterable[str], comment: str) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
+        if line.strip() and not line.startswith(comment):
             yield number, line, None
 
 

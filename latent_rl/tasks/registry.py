@@ -1,7 +1,11 @@
 """The tasks by name."""
 
+from pathlib import Path
+
 from latent_rl.errors import UnknownNameError
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.folder import folder_task
+from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
 from latent_rl.tasks.sudoku import Sudoku
 
@@ -18,6 +22,10 @@ TASKS: dict[str, Task] = {
         NQueens("nqueens8-classes", 8, hold_out="solutions"),
         NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
         NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
+        Maze("maze10", 10),
+        Maze("maze14", 14, counts=(8000, 500, 1000)),
+        Maze("maze20", 20, counts=(4000, 500, 1000)),
+        Maze("maze30", 30, counts=(1000, 200, 1000)),
     )
 }
 
@@ -28,13 +36,16 @@ def task_names() -> tuple[str, ...]:
 
 
 def make_task(task: "str | Task") -> Task:
-    """The task of that name; a task is returned as it is.
+    """The task of that name, or of a folder of puzzles; a task is returned as it is.
 
     Raises:
-        UnknownNameError: no task has that name.
+        UnknownNameError: no task has that name, and it is no folder.
+        PuzzleError: the folder holds no puzzles; see `folder_task`.
     """
     if not isinstance(task, str):
         return task
-    if task not in TASKS:
-        raise UnknownNameError("task", task, TASKS)
-    return TASKS[task]
+    if task in TASKS:
+        return TASKS[task]
+    if Path(task).is_dir():
+        return folder_task(Path(task).resolve())
+    raise UnknownNameError("task (neither registered nor a folder)", task, TASKS)

@@ -1,6 +1,6 @@
 """Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Split
+from latent_rl.tasks.base import Source, Split
 from latent_rl.tasks.grids import constrain_logits, read_symbols
 from latent_rl.tasks.sudoku_singles import singles_rounds
 from latent_rl.types import Puzzles, Symmetry
@@ -30,14 +30,18 @@ class Sudoku:
     """Fill the blanks so that every row, column and box holds every digit once.
 
     Args:
-        name: the registered name; its bank of base puzzles has the same name.
+        name: the registered name; a shipped bank of base puzzles has the same.
         box_rows: rows of a box; a board has N = box_rows * box_columns rows.
         box_columns: columns of a box.
         empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
+        source: gives the base puzzles of a split; by default the shipped bank of that name.
     """
 
-    def __init__(self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int]) -> None:
+    def __init__(
+        self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int], source: Source | None = None
+    ) -> None:
         self.name = name
+        self._source = partial(load_bank, name) if source is None else source
         self.box_rows, self.box_columns, self.empties = box_rows, box_columns, empties
         self.size = box_rows * box_columns
         self.seq_len = self.size**2
@@ -53,8 +57,8 @@ class Sudoku:
         return torch.from_numpy(np.concatenate([cells, cells.T, boxes]))
 
     def puzzles(self, split: Split) -> Puzzles:
-        """The shipped base puzzles of a split."""
-        return load_bank(self.name, split)
+        """The base puzzles of a split."""
+        return self._source(split)
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
@@ -75,7 +79,7 @@ class Sudoku:
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain; pad and blank become impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, BLANK + 1)
+        return constrain_logits(inputs, self.is_given(inputs), logits, range(BLANK + 1, self.vocab_size))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: every unit holds every digit once and the givens are kept."""

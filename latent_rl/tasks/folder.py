@@ -1,0 +1,160 @@
+"""A folder of a user's puzzles as a task: which rules it goes by, and where its puzzles come from."""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import PuzzleError
+from latent_rl.tasks.base import Source, Split, Task
+from latent_rl.tasks.maze import Maze
+from latent_rl.tasks.nqueens import NQueens
+from latent_rl.tasks.puzzle_io import at_line, puzzle_rows
+from latent_rl.tasks.stored import FACTS, StoredPuzzles, num_validation, read_arrays
+from latent_rl.tasks.sudoku import Sudoku
+from latent_rl.tasks.unruled import Unruled
+from latent_rl.types import Puzzles
+
+_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
+_SAMPLE = 64
+"""Puzzles at the beginning of a split whose labels are checked against the rules."""
+_NO_TOKEN = 255
+Rules = Sudoku | Maze | NQueens
+
+
+@lru_cache(maxsize=8)
+def folder_task(folder: Path) -> Task:
+    """The task of a folder.
+
+    It holds `train` and `test` as the public scripts write them (`dataset.json`, `all__inputs.npy`, ...), or
+    `train.csv` and `test.csv` with the columns `question` and `answer`. Validation puzzles are kept back from the
+    training ones. One of the two will do, as long as the other's puzzles are not asked for.
+
+    Vocabulary and length tell the rules, if the labels keep them: Sudoku, maze or N-Queens. Arrays of anything else
+    become a task whose answers are right if they equal the label; see `Unruled`.
+
+    Raises:
+        PuzzleError: with file and reason: the folder holds neither, or what it holds is damaged.
+    """
+    parts = [part for part in ("train", "test") if (folder / part / FACTS).is_file()]
+    if parts:
+        return _of_arrays(folder, "train" if "train" in parts else "test")
+    csvs = [path for part in ("train", "test") if (path := folder / f"{part}.csv").is_file()]
+    if csvs:
+        return _of_csvs(folder, csvs[0])
+    hint = f" Give the folder above it: {folder.parent}." if (folder / FACTS).is_file() else ""
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
+    raise PuzzleError(
+        f"a folder of puzzles must hold train/{FACTS} and test/{FACTS} with their arrays, as the public scripts write"
+        f" them, or train.csv and test.csv; {folder} holds {found or 'nothing'}.{hint}"
+    )
+
+
+def rules_of(name: str, seq_len: int) -> list[Callable[[Source | None], Rules]]:
+    """The rules that boards of L cells may go by: each makes a task from where its puzzles come from."""
+    side = math.isqrt(seq_len)
+    rules: list[Callable[[Source | None], Rules]] = []
+    if side**2 == seq_len:
+        if side in _BOXES:
+            rules.append(lambda source: Sudoku(name, *_BOXES[side], (0, seq_len), source))
+        rules.extend(partial(_of_size, kind, name, side) for kind in (Maze, NQueens) if side in kind.sizes)
+    return rules
+
+
+def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, source: Source | None) -> Rules:
+    return kind(name, side, source=source)
+
+
+def _of_arrays(folder: Path, known: Split) -> Task:
+    facts, stored = read_arrays(folder, known)
+    sample = _sample(stored)
+    for make in rules_of(folder.name, facts.seq_len):
+        rules = make(None)
+        # Puzzles with embeddings of their own have no symmetric views.
+        fits = rules.vocab_size == facts.vocab_size and facts.num_puzzle_identifiers == 1
+        if fits and bool(rules.verify(sample.inputs, sample.labels).any()):
+            _check(rules, stored)
+            return make(partial(_checked_arrays, folder, rules))
+    return Unruled(folder.name, facts.vocab_size, facts.seq_len, lambda split: read_arrays(folder, split)[1])
+
+
+def _checked_arrays(folder: Path, rules: Task, split: Split) -> Puzzles:
+    return _check(rules, read_arrays(folder, split)[1])
+
+
+def _sample(stored: StoredPuzzles) -> Puzzles:
+    return stored.map(lambda tensor: tensor[:_SAMPLE])
+
+
+def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:
+    """The puzzles, if the first labels keep the rules."""
+    sample = _sample(stored)
+    broken = (~rules.verify(sample.inputs, sample.labels)).nonzero().flatten().tolist()
+    if broken:
+        raise PuzzleError(f"{stored.source} must hold labels that solve their inputs; those of row {broken[0]} do not.")
+    return stored
+
+
+def _of_csvs(folder: Path, known: Path) -> Task:
+    _, question, answer = next(puzzle_rows(known, ("question", "answer")), (0, "", None))
+    for make in rules_of(folder.name, len(question)):
+        rules = make(None)
+        try:
+            boards = [rules.read_grid(text)[None] for text in (question, answer or "")]
+        except PuzzleError:
+            continue
+        if bool(rules.verify(*boards)):
+            return make(partial(_read_csv, folder, rules))
+    raise PuzzleError(
+        f"{known} must hold questions and answers of Sudoku, mazes or N-Queens, a symbol for each cell; the first"
+        f" question is {question[:40]!r} and its answer {(answer or '')[:40]!r}."
+    )
+
+
+def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
+    """The puzzles of a split. Rows that are held out for validation are drawn: files are often sorted by source."""
+    path = folder / f"{'test' if split == 'test' else 'train'}.csv"
+    stored = _read_rows(path, rules)
+    if split == "test":
+        return stored
+    order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(0))
+    num_held_out = num_validation(len(stored), path)
+    rows = order[:num_held_out] if split == "validation" else order[num_held_out:]
+    return replace(stored, inputs=stored.inputs[rows], labels=stored.labels[rows])
+
+
+@lru_cache(maxsize=2)
+def _read_rows(path: Path, rules: Rules) -> StoredPuzzles:
+    numbers, questions, answers = [], [], []
+    for number, question, answer in puzzle_rows(path, ("question", "answer")):
+        numbers.append(number)
+        questions.append(question)
+        answers.append(answer or "")
+    if not questions:
+        raise PuzzleError(f"{path} must hold at least one puzzle; got none.")
+    inputs, labels = (_encode(path, numbers, column, rules) for column in (questions, answers))
+    stored = StoredPuzzles(inputs, labels, vocab_size=rules.vocab_size, least_label=1, source=str(path))
+    _check(rules, stored)
+    return stored
+
+
+def _encode(path: Path, numbers: list[int], lines: list[str], rules: Task) -> Tensor:
+    """Tokens of many boards, uint8 [N, L], as `read_grid` reads each."""
+    table = np.full(256, _NO_TOKEN, dtype=np.uint8)
+    for code in range(32, 127):
+        with suppress(PuzzleError):
+            table[code] = rules.read_grid(chr(code) * rules.seq_len)[0]
+    tokens = np.full((len(lines), rules.seq_len), _NO_TOKEN, dtype=np.uint8)
+    whole = np.array([len(line) == rules.seq_len and line.isascii() for line in lines])
+    text = "".join(line for line, fits in zip(lines, whole, strict=True) if fits)
+    tokens[whole] = table[np.frombuffer(text.encode(), dtype=np.uint8)].reshape(-1, rules.seq_len)
+    for row in np.flatnonzero((tokens == _NO_TOKEN).any(1)):
+        with at_line(path, numbers[row]):  # which says why, or reads it
+            tokens[row] = rules.read_grid(lines[row]).numpy()
+    return torch.from_numpy(tokens)
