@@ -16,7 +16,7 @@ from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.single import LatentReasoningEnv
 from latent_rl.envs.vector import LatentReasoningVectorEnv
 
-__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv"]
+__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv", "register"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 128},
@@ -41,11 +41,22 @@ would punish the others.
 HORIZONS: dict[str, int] = {arguments["task"]: arguments["horizon"] for arguments in VARIANTS.values()}
 """Supervision steps that the episodes of a task take at most, unless told otherwise."""
 
+
+def register(env_id: str, **core: Any) -> None:
+    """Register an environment with Gymnasium, single and natively batched.
+
+    Args:
+        env_id: for `gym.make` and `gym.make_vec`.
+        core: default arguments of `Core`.
+    """
+    gym.register(
+        env_id,
+        entry_point="latent_rl.envs.single:LatentReasoningEnv",
+        vector_entry_point="latent_rl.envs.vector:LatentReasoningVectorEnv",
+        kwargs=core,
+    )
+
+
 for _name, _arguments in VARIANTS.items():
     if _name not in gym.registry:
-        gym.register(
-            _name,
-            entry_point="latent_rl.envs.single:LatentReasoningEnv",
-            vector_entry_point="latent_rl.envs.vector:LatentReasoningVectorEnv",
-            kwargs=_arguments,
-        )
+        register(_name, **_arguments)
