@@ -56,19 +56,20 @@ def action_index(mode: ActionMode, name: str) -> int:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Halt where `halt` holds, restart where `restart` does, else refine."""
+    """Halt where `halt` holds, begin anew by the action of that name where `restart` does, else refine."""
 
     name: str
     mode: ActionMode
     halt: Condition
     restart: Condition | None = None
     submit: str | None = None
+    restart_action: str = "restart_view"
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Flat action indices, int64 [B]."""
         actions = torch.full((len(state),), action_index(self.mode, "refine"))
         if self.restart is not None:
-            actions[self.restart(state)] = action_index(self.mode, "restart_view")
+            actions[self.restart(state)] = action_index(self.mode, self.restart_action)
         actions[self.halt(state)] = action_index(self.mode, "halt")
         return actions.numpy()
 
@@ -156,6 +157,12 @@ def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
 def two_threshold_rule(core: Core, confidence: float, age: int) -> Baseline:
     """Halt when the least confident cell is sure enough; begin anew in a random view at a given age."""
     return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(age))
+
+
+def committing_rule(core: Core, confidence: float, age: int) -> Baseline:
+    """Halt when the least confident cell is sure enough; commit what is sure, or the surest cell, at a given age."""
+    halt = halting(core, "threshold", confidence).halt
+    return Baseline("commit-rule", core.mode, halt, aged(age), restart_action="commit_forced")
 
 
 def restarting_oracle(core: Core, age: int) -> Baseline:

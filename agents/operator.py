@@ -18,15 +18,13 @@ from torch.nn import functional as F
 
 from latent_rl.improvement import guided_logits, kl_divergence
 
-MAX_SCALE = 1e4
-
 
 def centred(advantages: Tensor, logits: Tensor) -> Tensor:
     """A - E_{a ~ softmax(logits)} A, which is what an advantage under that policy must be: [..., A]."""
     return advantages - (logits.softmax(-1) * advantages).sum(-1, keepdim=True)
 
 
-def scale_for_divergence(reference_logits: Tensor, advantages: Tensor, target: float) -> float:
+def scale_for_divergence(reference_logits: Tensor, advantages: Tensor, target: float, largest: float) -> float:
     """The w at which KL(pi_new || pi_ref), averaged over the batch, is `target`, by bisection.
 
     The divergence grows with w, since d KL / dw = w Var_{pi_w}(A) >= 0.
@@ -35,9 +33,10 @@ def scale_for_divergence(reference_logits: Tensor, advantages: Tensor, target: f
         reference_logits: [B, A].
         advantages: [B, A].
         target: in nats.
+        largest: no w above it.
 
     Returns:
-        w in [0, MAX_SCALE]; the upper end where even that moves the policy less.
+        w in [0, largest]; the upper end where even that moves the policy less.
     """
 
     def divergence(scale: float) -> float:
@@ -45,12 +44,12 @@ def scale_for_divergence(reference_logits: Tensor, advantages: Tensor, target: f
         return float(kl_divergence(improved, reference_logits).mean())
 
     low, high = 0.0, 1.0
-    while divergence(high) < target and high < MAX_SCALE:
+    while divergence(high) < target and high < largest:
         low, high = high, 2 * high
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if divergence(middle) < target else (low, middle)
-    return min(high, MAX_SCALE)
+    return min(high, largest)
 
 
 class OperatorPolicy(ActorCriticPolicy):
@@ -104,7 +103,9 @@ class ImprovementOperator(OnPolicyAlgorithm):
         n_epochs: passes over a round's transitions.
         gamma: discount.
         gae_lambda: of the lambda-returns that are fitted.
-        target_kl: divergence of one improvement from its reference, in nats.
+        target_kl: divergence of one improvement from its reference, in nats, at the most.
+        max_scale: the largest w, 1 / (the smallest beta). Without it, advantages that are mere noise would be scaled
+            up until they move the policy by `target_kl`, round after round.
         max_grad_norm: gradients are clipped there.
         policy_kwargs: of `OperatorPolicy`, e.g. net_arch.
         tensorboard_log: folder for TensorBoard.
@@ -126,6 +127,7 @@ class ImprovementOperator(OnPolicyAlgorithm):
         gamma: float = 1.0,
         gae_lambda: float = 0.95,
         target_kl: float = 0.05,
+        max_scale: float = 10.0,
         max_grad_norm: float = 0.5,
         policy_kwargs: dict[str, Any] | None = None,
         tensorboard_log: str | None = None,
@@ -134,7 +136,8 @@ class ImprovementOperator(OnPolicyAlgorithm):
         device: str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.batch_size, self.n_epochs, self.target_kl = batch_size, n_epochs, target_kl
+        self.batch_size, self.n_epochs = batch_size, n_epochs
+        self.target_kl, self.max_scale = target_kl, max_scale
         super().__init__(
             policy, env, learning_rate, n_steps, gamma, gae_lambda, ent_coef=0.0, vf_coef=1.0,
             max_grad_norm=max_grad_norm, use_sde=False, sde_sample_freq=-1, tensorboard_log=tensorboard_log,
@@ -169,7 +172,7 @@ class ImprovementOperator(OnPolicyAlgorithm):
                 losses.append([value_loss.item(), advantage_loss.item(), distillation.item()])
         with torch.no_grad():
             reference, advantages, values = self.policy.heads(record.observations)
-            scale = scale_for_divergence(reference, advantages, self.target_kl)
+            scale = scale_for_divergence(reference, advantages, self.target_kl, self.max_scale)
             self.policy.guidance_scale.fill_(scale)
             improved = guided_logits(reference, reference + advantages, scale)
             gain = (improved.softmax(-1) * centred(advantages, reference)).sum(-1).mean()

@@ -78,12 +78,12 @@ _ON_POLICY: dict[str, Any] = {
     "policy_kwargs": {"net_arch": [64, 64]},
 }
 AGENTS: dict[str, AgentSpec] = {
-    "ppo": AgentSpec(PPO, 128, 131_072, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
+    "ppo": AgentSpec(PPO, 128, 262_144, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
     "operator": AgentSpec(ImprovementOperator, 128, 131_072, _bias_logits, {**_ON_POLICY, "target_kl": 0.05}),
     "dqn": AgentSpec(
         DQN,
         64,
-        65_536,
+        131_072,
         _bias_dqn,
         {
             "learning_rate": linear_decay(1e-3),
@@ -136,7 +136,9 @@ class EpisodeStatistics(BaseCallback):
         return True
 
 
-def make_agent(name: str, core: Core, *, seed: int, logs: Path | None = None) -> BaseAlgorithm:
+def make_agent(
+    name: str, core: Core, *, seed: int, logs: Path | None = None, spec: AgentSpec | None = None
+) -> BaseAlgorithm:
     """A new agent over a batch of environments.
 
     Args:
@@ -144,8 +146,9 @@ def make_agent(name: str, core: Core, *, seed: int, logs: Path | None = None) ->
         core: the environment's dynamics.
         seed: of the agent and the environments.
         logs: the folder of its TensorBoard run; None logs nothing.
+        spec: how it is made; default: `AGENTS` says.
     """
-    spec = agent_spec(name)
+    spec = spec or agent_spec(name)
     env = LatentVecEnv(core, spec.num_envs)
     model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **spec.arguments)
     spec.bias_refine(model, action_index(core.mode, "refine"))

@@ -7,7 +7,7 @@ from typing import Any
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, tune
-from latent_rl.envs import HORIZONS
+from latent_rl.envs import own_arguments
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.reasoners.base import Reasoner
@@ -24,8 +24,8 @@ class Process:
     """Name of the task."""
     reasoner: str | None = None
     """Name or folder of the reasoner; default: the shipped one of the task."""
-    actions: tuple[str, ...] = ("halt", "refine", "restart_view")
-    """The action table."""
+    actions: tuple[str, ...] | None = None
+    """The action table; default: the task's own."""
     observation: str = "features"
     """What agents see: "features", "latent" or "verifier"."""
     submit: str = "best_confidence"
@@ -52,20 +52,22 @@ class Process:
         return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
 
     def _dynamics(self) -> dict[str, Any]:
-        return {
-            "actions": self.actions,
+        chosen = {
             "observation": self.observation,
             "submit": self.submit,
-            "horizon": HORIZONS.get(self.task, 64) if self.horizon is None else self.horizon,
+            "actions": self.actions,
+            "horizon": self.horizon,
         }
+        return own_arguments(self.task) | {name: value for name, value in chosen.items() if value is not None}
 
 
 @dataclass(kw_only=True)
 class Setting(Process):
     """The environment, and the puzzles on which its agents are compared."""
 
-    reward: str = "token_accuracy"
-    """The potential whose improvement is rewarded; "constraints" needs no labels."""
+    reward: str | None = None
+    """The potential whose improvement is rewarded: "token_accuracy", "log_likelihood", "constraints" or "sparse" (these
+    two need no labels); default: the task's own."""
     cost_per_pass: float = 0.001
     """Price of one forward pass, in units of reward."""
     total_timesteps: int | None = None
@@ -83,7 +85,8 @@ class Setting(Process):
         return self._recording(core, first(core.task, "train", self.recorded), 8) if self.recorded else core
 
     def _dynamics(self) -> dict[str, Any]:
-        return super()._dynamics() | {"reward": self.reward, "cost_per_pass": self.cost_per_pass}
+        reward = {} if self.reward is None else {"reward": self.reward}
+        return super()._dynamics() | reward | {"cost_per_pass": self.cost_per_pass}
 
     def test_puzzles(self) -> Puzzles:
         """The first `num_test` puzzles of the test split."""
@@ -94,8 +97,8 @@ class Setting(Process):
         return self.tuned_on(core, self.num_validation)
 
     def facts(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
+        """The fields as plain JSON values, with the dynamics that follow from them."""
+        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | self._dynamics()).items()}
 
 
 def is_learned(name: str) -> bool:

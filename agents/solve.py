@@ -12,7 +12,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.agents.tune import untuned
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.checkpoint import chosen_steps
+from latent_rl.reasoners.checkpoint import chosen_steps, default_reasoner
 from latent_rl.tasks.puzzle_io import STANDARD_STREAM
 from latent_rl.types import Puzzles
 
@@ -65,7 +65,8 @@ class Solve(Process):
         path = Path(self.policy)
         if path.is_dir() or path.suffix == ".zip":
             return load_agent(path, core)
-        tuned = self.tuned_on(core, self.tune) if self.tune else untuned(chosen_steps(self.reasoner or self.task))
+        reasoner = self.reasoner or default_reasoner(self.task)
+        tuned = self.tuned_on(core, self.tune) if self.tune else untuned(chosen_steps(reasoner))
         return baseline_policy(self.policy, core, tuned, self.seed)
 
     def _dynamics(self) -> dict[str, Any]:

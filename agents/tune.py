@@ -12,6 +12,7 @@ from latent_rl.agents.baselines import (
     Baseline,
     aged,
     best_of_steps,
+    committing_rule,
     fixed_steps,
     halting,
     restarting_oracle,
@@ -22,7 +23,8 @@ from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
 from latent_rl.types import Puzzles
 
-AGES = (4, 8, 12, 16, 24, 32)
+AGES = {"restart_view": (4, 8, 12, 16, 24, 32), "commit_forced": (2, 3, 4, 6, 8)}
+"""Ages at which a rule may begin anew, by the action that does it."""
 LATEST_RESTART = 16
 """Age at which the untuned rule begins anew at the latest."""
 
@@ -42,7 +44,9 @@ class Record:
     worth: np.ndarray
 
 
-def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: int = 0) -> Record:
+def record(
+    core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: int = 0, restart_action: str = "restart_view"
+) -> Record:
     """Refine up to the horizon; with a restart age, puzzles surer than every threshold stay as they are."""
     count, num_steps = len(puzzles), core.horizon
     answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
@@ -50,7 +54,7 @@ def record(core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: i
     state = core.begin(puzzles, episode_keys(torch.arange(count), seed))
     start, rows = state.potential, torch.arange(count)
     never = Baseline("record", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool),
-                     None if restart_age is None else aged(restart_age))  # fmt: skip
+                     None if restart_age is None else aged(restart_age), restart_action=restart_action)  # fmt: skip
     for step in range(num_steps):
         if not len(rows):
             break
@@ -84,12 +88,14 @@ class Tuned:
         best_of: the number of steps after which submitting the best snapshot has the highest mean return.
         thresholds: for each name in `HALTING` the one with the highest mean return.
         rule: confidence and restart age with the highest mean return together; an age at the horizon never restarts.
+        commit_rule: the same for forced commits.
     """
 
     num_steps: int
     best_of: int
     thresholds: dict[str, float]
     rule: tuple[float, int]
+    commit_rule: tuple[float, int]
 
     def baseline(self, core: Core, name: str) -> Baseline:
         """The tuned baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
@@ -102,12 +108,14 @@ class Tuned:
                 return make(core.mode, int(number[1] or best))
         if name == "rule":
             return two_threshold_rule(core, *self.rule)
+        if name == "commit-rule":
+            return committing_rule(core, *self.commit_rule)
         if name == "oracle" and self.rule[1] < core.horizon:
             return restarting_oracle(core, self.rule[1])
         if name in HALTING:
             return halting(core, name, self.thresholds[name])
         raise UnknownNameError(
-            "baseline", name, [*HALTING, "rule", "fixed", "fixed-K", "best-of", "best-of-K", "random"]
+            "baseline", name, [*HALTING, "rule", "commit-rule", "fixed", "fixed-K", "best-of", "best-of-K", "random"]
         )
 
 
@@ -118,7 +126,9 @@ def untuned(num_steps: int) -> Tuned:
         num_steps: the best fixed number of steps.
     """
     thresholds = {name: rule.middle for name, rule in HALTING.items()}
-    return Tuned(num_steps, num_steps, thresholds, (thresholds["threshold"], min(num_steps, LATEST_RESTART)))
+    confidence = thresholds["threshold"]
+    rule, commit_rule = (confidence, min(num_steps, LATEST_RESTART)), (confidence, AGES["commit_forced"][1])
+    return Tuned(num_steps, num_steps, thresholds, rule, commit_rule)
 
 
 def tune(core: Core, puzzles: Puzzles) -> Tuned:
@@ -130,9 +140,15 @@ def tune(core: Core, puzzles: Puzzles) -> Tuned:
         name: max(rule.candidates, key=lambda c, name=name: halting_worth(plain, name, c))  # type: ignore[misc]
         for name, rule in HALTING.items()
     }
+    rules = [_best_pair(core, puzzles, plain, action) for action in AGES]
+    return Tuned(num_steps, best_of, thresholds, *rules)
+
+
+def _best_pair(core: Core, puzzles: Puzzles, plain: Record, action: str) -> tuple[float, int]:
+    """Confidence to halt at, and age to begin anew at by the action of that name, with the highest mean return."""
     worths = {(c, core.horizon): halting_worth(plain, "threshold", c) for c in CONFIDENCES}
-    can_restart = any(action.name == "restart_view" for action in core.mode.actions)
-    for age in (age for age in AGES if can_restart and age < core.horizon):
-        restarted = record(core, puzzles, age)
+    known = any(entry.name == action for entry in core.mode.actions)
+    for age in (age for age in AGES[action] if known and age < core.horizon):
+        restarted = record(core, puzzles, age, restart_action=action)
         worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
-    return Tuned(num_steps, best_of, thresholds, max(worths, key=lambda pair: worths[pair]))
+    return max(worths, key=lambda pair: worths[pair])

@@ -18,28 +18,33 @@ from latent_rl.envs.vector import LatentReasoningVectorEnv
 
 __all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv", "register"]
 
+_QUEENS: dict[str, Any] = {
+    "horizon": 32,
+    "reward": "constraints",
+    "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 128},
     "LatentReasoning/Sudoku4x4-v0": {"task": "sudoku4x4", "horizon": 16},
     "LatentReasoning/Sudoku6x6-v0": {"task": "sudoku6x6", "horizon": 16},
     "LatentReasoning/Sudoku9x9-v0": {"task": "sudoku9x9", "horizon": 16},
     "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 128},
-    "LatentReasoning/NQueens8-v0": {
-        "task": "nqueens8",
-        "horizon": 32,
-        "reward": "constraints",
-        "reasoner": "nqueens8-dis",
-    },
-    "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", "horizon": 32, "reward": "constraints"},
+    "LatentReasoning/Sudoku9x9Minimal-v0": {"task": "sudoku9x9-minimal", "horizon": 128},
+    "LatentReasoning/NQueens8-v0": {"task": "nqueens8", **_QUEENS},
+    "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", **_QUEENS},
 }
 """The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
 
 N-Queens is rewarded by constraints: many boards have several completions, and closeness to the one that is the label
-would punish the others.
+would punish the others. Such boards are decided by commits.
 """
 
-HORIZONS: dict[str, int] = {arguments["task"]: arguments["horizon"] for arguments in VARIANTS.values()}
-"""Supervision steps that the episodes of a task take at most, unless told otherwise."""
+
+def own_arguments(task: str) -> dict[str, Any]:
+    """The arguments of `Core` in the task's own environment; for a task without one a horizon of 64."""
+    own = next((arguments for arguments in VARIANTS.values() if arguments["task"] == task), {"horizon": 64})
+    return {name: value for name, value in own.items() if name != "task"}
+
 
 
 def register(env_id: str, **core: Any) -> None:

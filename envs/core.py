@@ -28,7 +28,7 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import check_fits
 from latent_rl.improvement import guided_carry, guided_logits
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner
 from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles, Symmetry
@@ -52,7 +52,7 @@ class Core:
 
     Args:
         task: a task or its name.
-        reasoner: a reasoner, a shipped one's name or a folder; None takes the shipped one of the task's name.
+        reasoner: a reasoner, a shipped one's name or a folder; None takes the task's own, `default_reasoner`.
         actions: a mode ("halt", "refine", "joint", "continuous") or a table of actions.
         reward: the potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse".
         observation: "features", "latent" or "verifier".
@@ -87,7 +87,7 @@ class Core:
     ) -> None:
         self.task = make_task(task)
         if reasoner is None:
-            reasoner = self.task.name
+            reasoner = default_reasoner(self.task.name)
         self.reasoner: Reasoner = load_reasoner(reasoner) if isinstance(reasoner, str | Path) else reasoner
         check_fits(self.reasoner, self.task)
         self.mode = make_action_mode(actions)

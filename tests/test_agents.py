@@ -10,6 +10,7 @@ from latent_rl.agents.baselines import (
     HALTING,
     RandomPolicy,
     action_index,
+    committing_rule,
     fixed_steps,
     halting,
     two_threshold_rule,
@@ -19,6 +20,8 @@ from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import halting_worth, record, tune
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core
+from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
 from latent_rl.statistics import bootstrap_interval
@@ -59,6 +62,17 @@ def test_the_rule_restarts_at_its_age() -> None:
     outcome = evaluate_policy(core, two_threshold_rule(core, 1.1, 3), BASE)
     assert outcome.steps.tolist() == [8] * 30
     assert outcome.restarts.tolist() == [2] * 30
+
+
+def test_the_committing_rule_commits_at_its_age() -> None:
+    core = random_core(actions=("halt", "refine", "commit_forced"))
+    state = core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))
+    policy, committed = committing_rule(core, 1.1, 3), FEATURES.index("committed_share")
+    for step in range(1, 8):
+        actions = policy.act(core.observe(state).numpy(), state)
+        assert (actions == (2 if step in (4, 7) else 1)).all()
+        state = core.step(state, core.mode.decode(torch.as_tensor(actions))).state
+        assert ((state.features[:, committed] > 0) == (step >= 4)).all()
 
 
 def test_evaluation_does_not_depend_on_the_batch() -> None:
@@ -107,12 +121,13 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
         tuned.baseline(core, "fixed-0")
 
 
-@pytest.mark.parametrize("age", [None, 3])
-def test_recorded_worth_equals_a_live_evaluation(age: int | None) -> None:
-    core = random_core(cost_per_pass=0.01)
-    recorded = record(core, BASE, age)
+@pytest.mark.parametrize(("age", "action"), [(None, "restart_view"), (3, "restart_view"), (3, "commit_forced")])
+def test_recorded_worth_equals_a_live_evaluation(age: int | None, action: str) -> None:
+    core = random_core(cost_per_pass=0.01, actions=("halt", "refine", "restart_view", "commit_forced"))
+    recorded = record(core, BASE, age, restart_action=action)
+    rule = two_threshold_rule if action == "restart_view" else committing_rule
     for confidence in (0.5, 0.9):
-        policy = halting(core, "threshold", confidence) if age is None else two_threshold_rule(core, confidence, age)
+        policy = halting(core, "threshold", confidence) if age is None else rule(core, confidence, age)
         live = evaluate_policy(core, policy, BASE)
         assert halting_worth(recorded, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
 

@@ -11,7 +11,7 @@ from helpers import TASK, random_core, random_reasoner
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs import ACTIONS, HORIZONS, VARIANTS, LatentReasoningEnv
+from latent_rl.envs import ACTIONS, VARIANTS, LatentReasoningEnv, own_arguments
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.tasks.registry import make_task
@@ -96,7 +96,7 @@ def test_make_vec_passes_the_horizon_and_declares_same_step_autoreset() -> None:
 
 def test_the_module_prefix_registers_without_an_import() -> None:
     env = gym.make("latent_rl.envs:LatentReasoning/Sudoku4x4-v0", reasoner=random_reasoner())
-    assert env.unwrapped.core.horizon == HORIZONS["sudoku4x4"]
+    assert env.unwrapped.core.horizon == own_arguments("sudoku4x4")["horizon"]
 
 
 def test_the_same_seed_gives_the_same_episodes_and_another_one_others() -> None:

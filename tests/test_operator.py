@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from latent_rl.agents.operator import MAX_SCALE, ImprovementOperator, centred, scale_for_divergence
+from latent_rl.agents.operator import ImprovementOperator, centred, scale_for_divergence
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.improvement import kl_divergence
 
@@ -69,13 +69,13 @@ def test_the_policy_is_the_reference_times_exp_advantage_over_beta(seed: int, sc
 def test_the_scale_moves_the_policy_by_the_asked_divergence(seed: int, target: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     reference, advantages = torch.randn(2, 40, 3, generator=generator, dtype=torch.float64)
-    scale = scale_for_divergence(reference, advantages, target)
+    scale = scale_for_divergence(reference, advantages, target, 1e4)
     moved = kl_divergence(reference + scale * advantages, reference).mean().item()
     assert moved == pytest.approx(target, rel=1e-3)
 
 
 def test_without_advantages_no_scale_is_large_enough() -> None:
-    assert scale_for_divergence(torch.zeros(4, 3), torch.zeros(4, 3), 0.1) == MAX_SCALE
+    assert scale_for_divergence(torch.zeros(4, 3), torch.zeros(4, 3), 0.1, 10.0) == 10.0
 
 
 def test_centred_advantages_average_to_zero_under_the_policy() -> None:

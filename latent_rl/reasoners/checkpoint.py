@@ -18,6 +18,8 @@ from latent_rl.reasoners.trm import TRM, TRMConfig
 
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
+STAND_INS = {"sudoku9x9-minimal": "sudoku9x9-hard", "nqueens8": "nqueens8-final"}
+"""Tasks that no shipped reasoner is named like, and the shipped one that solves them."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "trm": (TRM, TRMConfig),
     "hrm": (HRM, HRMConfig),
@@ -30,6 +32,11 @@ own, put it here: `module(config)` must make it."""
 def shipped_reasoners() -> tuple[str, ...]:
     """Names of the reasoners that come with the package."""
     return tuple(sorted(path.parent.name for path in _PRETRAINED.glob(f"*/{WEIGHTS}")))
+
+
+def default_reasoner(task: str) -> str:
+    """The reasoner of the task of that name: the one named like it, or the one that stands in for it."""
+    return STAND_INS.get(task, task)
 
 
 def reasoner_folder(name_or_path: str | Path) -> Path:
