@@ -1,5 +1,6 @@
-"""The tasks by name."""
+"""The tasks by name. To add one, put it into `TASKS`."""
 
+import importlib
 from pathlib import Path
 
 from latent_rl.errors import UnknownNameError
@@ -38,14 +39,22 @@ def task_names() -> tuple[str, ...]:
 def make_task(task: "str | Task") -> Task:
     """The task of that name, or of a folder of puzzles; a task is returned as it is.
 
+    As with `gym.make`, "module:name" imports the module first, so that it can put its task into `TASKS`.
+
     Raises:
-        UnknownNameError: no task has that name, and it is no folder.
+        UnknownNameError: no task has that name, it is no folder, or there is no such module.
         PuzzleError: the folder holds no puzzles; see `folder_task`.
     """
     if not isinstance(task, str):
         return task
-    if task in TASKS:
-        return TASKS[task]
-    if Path(task).is_dir():
+    if task not in TASKS and Path(task).is_dir():
         return folder_task(Path(task).resolve())
-    raise UnknownNameError("task (neither registered nor a folder)", task, TASKS)
+    module, _, name = task.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UnknownNameError(f"task ({error})", task, TASKS) from error
+    if name not in TASKS:
+        raise UnknownNameError("task (neither registered nor a folder)", task, TASKS)
+    return TASKS[name]
