@@ -38,7 +38,7 @@ REFERENCE = "rule"
 
 @dataclass(kw_only=True)
 class Comparison(Setting):
-    """What to compare. The command line is these fields."""
+    """Train and evaluate agents on the same puzzles, over several seeds."""
 
     agents: tuple[str, ...] = ("random", "fixed", "best-of", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
     """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
