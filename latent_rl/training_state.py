@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from latent_rl import parallel
 from latent_rl.batches import Batching
 from latent_rl.config import from_dict, write_atomically
 from latent_rl.errors import CheckpointError
@@ -63,10 +64,14 @@ class TrainingState:
 def save_training_state(
     path: Path, state: TrainingState, batch: int, seconds: float, curve: list[dict[str, float]]
 ) -> None:
-    """Write the state after `batch` batches; an interrupted write leaves the file before intact."""
+    """Write the state after `batch` batches; an interrupted write leaves the file before intact.
+
+    All workers must call it, as each holds a part of the state; the first one writes.
+    """
     facts = {"config": asdict(state.config), "batch": batch, "seconds": seconds, "curve": curve}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.tensors().items()}
-    write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
+    if parallel.rank() == 0:
+        write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
 
 
 def load_training_state(path: Path, state: TrainingState) -> tuple[int, float, list[dict[str, float]]]:
