@@ -16,11 +16,11 @@ from latent_rl import parallel
 STATE = "training.safetensors"
 TINY: dict[str, Any] = {
     "task": "sudoku4x4", "num_batches": 4, "batch_size": 8, "num_validation": 8, "validate_every": 2,
-    "validation_steps": 3, "save_every": 2, "warmup_steps": 1,
+    "validation_steps": 3, "save_every": 2, "warmup_steps": 1, "optimizer": "adamw",
 }  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {
     "episodes": TINY | {"extended_from": 0.0, "extended_fraction": 0.5, "midway_fraction": 0.5, "extended_depth": 12},
-    "replacement": TINY | {"batching": "replacement", "halt_exploration": 0.5, "targets": "dis", "optimizer": "adamw"},
+    "replacement": TINY | {"batching": "replacement", "halt_exploration": 0.5, "targets": "dis"},
 }
 
 
@@ -50,10 +50,10 @@ def test_two_workers_give_what_one_gives(batching: str, tmp_path: Path) -> None:
     config = RUNS[batching]
     run(tmp_path / "one", config, 1)
     run(tmp_path / "two", config, 2)
-    assert_near(tmp_path / "one", tmp_path / "two", 1e-3)
+    assert_near(tmp_path / "one", tmp_path / "two", 1e-4)
     for key in ("train/loss", "train/exact_accuracy", "train/mean_steps", "eval/solved_rate"):
         one, two = logged(tmp_path / "one", key), logged(tmp_path / "two", key)
-        assert one == pytest.approx(two, abs=1e-3), key
+        assert one == pytest.approx(two, abs=1e-4), key
     run(tmp_path / "cut", config, 2, die_after=15)
     assert not (tmp_path / "cut" / "config.json").read_text().count('"decoding"')
     run(tmp_path / "cut", config, 2)
@@ -61,7 +61,16 @@ def test_two_workers_give_what_one_gives(batching: str, tmp_path: Path) -> None:
     # A different number of workers may go on.
     run(tmp_path / "fewer", config, 2, die_after=15)
     run(tmp_path / "fewer", config, 1)
-    assert_near(tmp_path / "one", tmp_path / "fewer", 1e-3)
+    assert_near(tmp_path / "one", tmp_path / "fewer", 1e-4)
+
+
+@pytest.mark.slow
+def test_muon_agrees_too(tmp_path: Path) -> None:
+    """For some steps: it rounds to bf16, which lets differences grow."""
+    config = RUNS["episodes"] | {"optimizer": "muon", "num_batches": 1}
+    run(tmp_path / "one", config, 1)
+    run(tmp_path / "two", config, 2)
+    assert_near(tmp_path / "one", tmp_path / "two", 1e-3)
 
 
 @pytest.mark.slow
