@@ -60,7 +60,7 @@ def sweep(settings: Settings) -> dict[str, list[tuple[int, float]]]:
     """Seconds of one call against each quantity, the others as in `BASE`."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for quantity, values in SWEEPS.items():
-        for value in values[:: settings.pick(1, 2)]:
+        for value in values[: settings.pick(len(values), 3)]:
             b, d, length, steps = (BASE | {quantity: value}).values()
             reasoner = TRM(TRMConfig(vocab_size=11, seq_len=length, width=d)).requires_grad_(False)
             inputs, fastest = torch.ones(b, length, dtype=torch.int64), float("inf")

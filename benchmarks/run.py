@@ -17,6 +17,7 @@ import tyro
 from costs import memory, roofline, scaling, start_up
 from environment import environment
 from race import TABLE_HEAD, Row, Settings
+from shares import profile
 from solving import batching, inference, solver
 from training import engines, workers
 
@@ -31,6 +32,7 @@ ENTRIES: dict[str, Callable[[Settings], list[Row]]] = {
     "training": engines,
     "workers": workers,
     "environment": environment,
+    "profile": profile,
     "roofline": roofline,
     "scaling": scaling,
     "memory": memory,

@@ -24,7 +24,7 @@ BATCH_SIZE = 64
 def trained_ppo(setting: Setting, settings: Settings) -> LearnedPolicy:
     """PPO on recorded steps of training puzzles, seed 0."""
     model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
-    model.learn(settings.pick(65_536, 8_192))
+    model.learn(settings.pick(65_536, 4_096))
     return LearnedPolicy("ppo", model)
 
 
@@ -45,9 +45,11 @@ def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, Step
 
 def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     """The learned policy and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
-    setting = Setting(task="sudoku6x6", horizon=16)
-    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 256))
-    few = puzzles.map(lambda tensor: tensor[: settings.pick(128, 64)])
+    setting = Setting(
+        task="sudoku6x6", horizon=16, recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32)
+    )
+    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
+    few = puzzles.map(lambda tensor: tensor[: settings.pick(128, 16)])
     reasoner = load_reasoner(setting.task)
     if compiled:
         reasoner.compile()
@@ -91,7 +93,7 @@ def batching(settings: Settings) -> list[Row]:
     setting = Setting(task="sudoku9x9-hard")
     core = setting.make_core()
     rule = two_threshold_rule(core, 0.9, 16)
-    puzzles = first(core.task, "test", settings.pick(256, 128))
+    puzzles = first(core.task, "test", settings.pick(256, 64))
     parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(BATCH_SIZE)]
 
     def run(continuous: bool, waiting: bool) -> float:
