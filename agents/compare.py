@@ -37,7 +37,7 @@ REFERENCE = "rule"
 
 @dataclass(kw_only=True)
 class Comparison(Setting):
-    """What to compare. The command line is these fields."""
+    """Train and evaluate agents on the same puzzles, over several seeds."""
 
     agents: tuple[str, ...] = ("random", "fixed", "best-of", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
     """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
@@ -151,7 +151,7 @@ def run_one(
     learned = [agent for agent in args.agents if is_learned(agent)]
     longest = max((args.training_steps(agent) for agent in learned), default=1)
     trained = args.training_steps(name) if is_learned(name) else 0
-    facts = {"agent": outcome.agent, "seed": seed, "training steps": trained}
+    facts: dict[str, str | int] = {"agent": outcome.agent, "seed": seed, "training steps": trained}
     log_evaluation(logs, report_row(outcome), [trained] if trained else [0, longest], facts)
     return policy, outcome
 

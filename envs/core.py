@@ -26,7 +26,7 @@ from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.state import Seen, State, Transition
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import check_fits
-from latent_rl.improvement import guided_carry, guided_logits
+from latent_rl.improvement import guided_carry, guided_logits, log_softmax
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner
 from latent_rl.tasks.base import Split, Task
@@ -218,7 +218,7 @@ class Core:
             carry = replace(carry, prediction=logits.argmax(-1))
             output = replace(output, conditional_logits=logits)
         given = self.task.is_given(state.inputs)
-        log_probs = self.task.constrain(state.inputs, logits).log_softmax(-1)
+        log_probs = log_softmax(self.task.constrain(state.inputs, logits))
         certainty = cell_confidence(log_probs, given)
         answers = state.view.invert(log_probs.argmax(-1))
         labels = state.view.apply(state.puzzles.labels)

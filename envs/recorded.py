@@ -14,9 +14,6 @@ from latent_rl.envs.state import Seen, State
 from latent_rl.errors import InvalidValueError
 from latent_rl.types import Carry, Puzzles
 
-_CHUNK = 64
-"""Rows that the reasoner steps at once: few enough for its products to stay in a CPU's cache."""
-
 
 def is_recordable(action: Action) -> bool:
     """Whether all that the action does to the reasoner's state is a plain step, or a plain start in a new view."""
@@ -84,8 +81,7 @@ class RecordedCore(Core):
         rows = puzzles * self.num_views + state.restarts % self.num_views
         missing = state.age >= self._length[rows]
         if bool(missing.any()):
-            for part in rows[missing].unique().split(_CHUNK):
-                self._record(part)
+            self._record(rows[missing].unique())
         return Seen(
             carry=state.carry,
             certainty=state.certainty,

@@ -5,7 +5,7 @@ The names below load on first use, so that ``import latent_rl`` costs next to no
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,28 @@ _EXPORTS = {
     "train": "latent_rl.trainer",
 }
 __all__ = ["__version__", *_EXPORTS]
+
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from latent_rl.errors import LatentRLError as LatentRLError
+    from latent_rl.reasoners.checkpoint import load_reasoner as load_reasoner
+    from latent_rl.reasoners.checkpoint import save_reasoner as save_reasoner
+    from latent_rl.reasoners.checkpoint import shipped_reasoners as shipped_reasoners
+    from latent_rl.reasoners.feedforward import FeedForward as FeedForward
+    from latent_rl.reasoners.feedforward import FeedForwardConfig as FeedForwardConfig
+    from latent_rl.reasoners.hrm import HRM as HRM
+    from latent_rl.reasoners.hrm import HRMConfig as HRMConfig
+    from latent_rl.reasoners.public import export_public_checkpoint as export_public_checkpoint
+    from latent_rl.reasoners.public import load_public_checkpoint as load_public_checkpoint
+    from latent_rl.reasoners.trm import TRM as TRM
+    from latent_rl.reasoners.trm import TRMConfig as TRMConfig
+    from latent_rl.tasks.registry import make_task as make_task
+    from latent_rl.tasks.registry import task_names as task_names
+    from latent_rl.trainer import TrainConfig as TrainConfig
+    from latent_rl.trainer import train as train
+    from latent_rl.types import Carry as Carry
+    from latent_rl.types import Puzzles as Puzzles
+    from latent_rl.types import ReasonerOutput as ReasonerOutput
 
 
 def __getattr__(name: str) -> Any:

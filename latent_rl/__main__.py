@@ -1,40 +1,79 @@
 """The command line: `latent-rl`, or `python -m latent_rl`. Its composition root: the one place that knows all parts."""
 
+import importlib
+import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from typing import Any
 
+import tyro
 
-@dataclass(frozen=True)
-class Compare:
-    """Train and evaluate agents on the same puzzles, over several seeds."""
+from latent_rl.errors import LatentRLError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
+    "evaluate": ("latent_rl.cli:Evaluate", "Decode puzzles with a fixed number of steps."),
+    "diagnose": ("latent_rl.cli:Diagnose", "Show what every step adds, and where compute is dead."),
+    "tasks": ("latent_rl.cli:Tasks", "List the tasks."),
+    "reasoners": ("latent_rl.cli:Reasoners", "List the shipped reasoners."),
+    "import": (
+        "latent_rl.cli:Import",
+        'Convert a run folder of the public TRM, HRM or DIS code (needs the extra "public").',
+    ),
+    "make-bank": ("latent_rl.cli:MakeBank", 'Generate a bank of base puzzles (needs the extra "generate").'),
+    "compare": (
+        "latent_rl.agents.compare:Comparison",
+        "Train and evaluate agents on the same puzzles, over several seeds.",
+    ),
+    "solve": (
+        "latent_rl.agents.solve:Solve",
+        "Solve a puzzle, or a file of puzzles; exit status 0 if all are solved, 1 if some are not.",
+    ),
+}
+"""Every command's class, and the first line of its docstring. The class is imported only if its command was asked for:
+with torch it takes seconds."""
 
 
-@dataclass(frozen=True)
-class Solve:
-    """Solve a puzzle, or a file of puzzles; exit status 0 if all are solved, 1 if some are not."""
+def command(name: str, is_asked_for: bool) -> Callable[..., Any]:
+    """The class of a command, or what stands for it in the overview."""
+    location, summary = COMMANDS[name]
+    if not is_asked_for:
+        return make_dataclass(name, [], namespace={"__doc__": summary})
+    module, attribute = location.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
-def _commands_of_agents(arguments: list[str]) -> dict[str, Callable[..., Any]]:
-    """Commands that need `latent_rl.agents`, which is imported only if one of them was asked for: it takes seconds."""
-    commands: dict[str, Callable[..., Any]] = {"compare": Compare, "solve": Solve}
-    if arguments[:1] == ["compare"]:
-        from latent_rl.agents.compare import Comparison
+def run(arguments: list[str]) -> int:
+    """Run one command.
 
-        commands["compare"] = Comparison
-    elif arguments[:1] == ["solve"]:
-        from latent_rl.agents import solve
-
-        commands["solve"] = solve.Solve
-    return commands
+    Returns:
+        The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake.
+    """
+    try:
+        # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
+        asked = tyro.extras.subcommand_cli_from_dict(
+            {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS},
+            prog="latent-rl",
+            description="Latent recursion as a decision process.",
+            args=arguments,
+        )
+        status: int = asked.run() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (LatentRLError, OSError) as error:
+        print(f"latent-rl: {error}", file=sys.stderr)
+        return 2
+    return status
 
 
 def main() -> None:
-    """Run the command line; exit status 2 and one line for a user's mistake."""
-    from latent_rl import cli
-
-    sys.exit(cli.run(sys.argv[1:], _commands_of_agents(sys.argv[1:])))
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""Subcommands of `latent-rl` (training: `cli_train.py`): each a dataclass that tyro reads, with a `run` method."""
+"""Subcommands of `latent-rl` (training: `cli_train.py`; the table of all: `__main__.py`): each a dataclass that tyro
+reads, with a `run` method."""
 
 import dataclasses
 import json
-import os
-import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +11,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from latent_rl.cli_train import Train
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
-from latent_rl.errors import InvalidValueError, LatentRLError
+from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.reasoners.checkpoint import (
     CONFIG,
@@ -230,40 +227,3 @@ class MakeBank:
         counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
         out = self.out or FOLDER / f"{task.name}.npz"
         print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": Train,
-    "evaluate": Evaluate,
-    "diagnose": Diagnose,
-    "tasks": Tasks,
-    "reasoners": Reasoners,
-    "import": Import,
-    "make-bank": MakeBank,
-}
-
-
-def run(arguments: list[str], more_commands: Mapping[str, Callable[..., Any]] | None = None) -> int:
-    """Run one command, of this file or of `more_commands`.
-
-    Returns:
-        The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake.
-    """
-    try:
-        # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
-        command = tyro.extras.subcommand_cli_from_dict(
-            {**COMMANDS, **(more_commands or {})},
-            prog="latent-rl",
-            description="Latent recursion as a decision process.",
-            args=arguments,
-        )
-        status: int = command.run() or 0
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (LatentRLError, OSError) as error:
-        print(f"latent-rl: {error}", file=sys.stderr)
-        return 2
-    return status

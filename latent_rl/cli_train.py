@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from latent_rl import parallel
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
@@ -30,7 +31,10 @@ MEANINGLESS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a reasoner."""
+    """Train a reasoner.
+
+    torchrun --nproc_per_node 2 -m latent_rl train ... shares every batch among processes; the result is that of one.
+    """
 
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     out: Path | None = None
@@ -77,10 +81,12 @@ class Train:
         task = make_task(self.train.task)
         reasoner = self._new_reasoner(task)
         if self.compile:
-            reasoner.compile(dynamic=False)
+            reasoner.compile()
         out = self.out or Path("runs") / task.name
-        train(self.train, reasoner, out, resume=self.resume)
-        print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
+        with parallel.workers():
+            train(self.train, reasoner, out, resume=self.resume)
+            if parallel.rank() == 0:
+                print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
     def _new_reasoner(self, task: Task) -> TRM:
         config = self._shape(task)

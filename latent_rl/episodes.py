@@ -1,11 +1,12 @@
 """Batching by episodes: the same puzzles from a fresh state through N_sup supervised steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers, reveal
 from latent_rl.halting import continue_target
 from latent_rl.reasoners.base import Reasoner
@@ -32,6 +33,11 @@ class Plan:
     burn_in: int
     midway: int
     revealed: Tensor
+
+    def rows(self, rows: slice) -> "Plan":
+        """The same with some of the puzzles."""
+        puzzles = self.puzzles.map(lambda tensor: tensor[rows])
+        return replace(self, puzzles=puzzles, targets=self.targets[:, rows], revealed=self.revealed[rows])
 
 
 def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, batch: int) -> Plan:
@@ -95,7 +101,7 @@ class Episodes:
     def steps(self, batch: int) -> Iterator[Supervised]:
         """See `Batching.steps`."""
         plan = plan_batch(self.config, self.task, self.base, self.reasoner.num_supervision_steps, batch)
-        return supervise(self.reasoner, plan, self.config)
+        return supervise(self.reasoner, plan.rows(parallel.share(len(plan.puzzles))), self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is carried from batch to batch."""

@@ -60,9 +60,15 @@ def advantage_margin(
     return dl.gather(-1, labels[..., None]).squeeze(-1) - (policy * dl).sum(-1)
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return log softmax over the last axis: torch's own takes several times as long over a dozen tokens on a CPU."""
+    shifted = logits - logits.amax(-1, keepdim=True)
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+
+
 def kl_divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """Return KL(softmax(logits) || softmax(reference_logits)) over the last axis, in nats: [...]."""
-    log_p, log_q = logits.log_softmax(-1), reference_logits.log_softmax(-1)
+    log_p, log_q = log_softmax(logits), log_softmax(reference_logits)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 

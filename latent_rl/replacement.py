@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers
 from latent_rl.halting import continue_target, wants_halt
 from latent_rl.losses import NO_TARGET
@@ -120,27 +121,34 @@ class Replacement:
 
     def __init__(self, config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner) -> None:
         self.config, self.task, self.base, self.reasoner = config, task, base, reasoner
-        self.slots = self._fresh(config.batch_size, 0).map(Tensor.contiguous)
+        share = parallel.share(config.batch_size)
+        self.slots = self._fresh(config.batch_size, 0).map(lambda tensor: tensor[share].contiguous())
 
     def steps(self, batch: int) -> Iterator[Supervised]:
         """See `Batching.steps`."""
         num_steps = self.reasoner.num_supervision_steps
         for step in range(batch * num_steps, (batch + 1) * num_steps):
             after, leaves, supervised = run_step(self.config, self.reasoner, self.slots)
-            if leaves.any():
-                after = after.put(leaves, self._fresh(int(leaves.sum()), step + 1))
+            # Fresh puzzles are drawn for the whole batch, so that they do not depend on who has which slot.
+            everywhere = parallel.gather(leaves)
+            if everywhere.any():
+                mine = torch.zeros_like(everywhere)
+                mine[parallel.share(len(everywhere))] = True
+                fresh = self._fresh(int(everywhere.sum()), step + 1)
+                after = after.put(leaves, fresh.select(mine[everywhere]))
             # A file keeps no strides: a batch that it gives back must compute to the same last bit as this one.
             self.slots = after.map(Tensor.contiguous)
             yield supervised
 
     def tensors(self) -> dict[str, Tensor]:
-        """The slots."""
-        return self.slots.tensors()
+        """The slots of all workers."""
+        return {name: parallel.gather(tensor) for name, tensor in self.slots.tensors().items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put the slots back."""
         # Cloned: parts of a file are not aligned as torch's own tensors are, on which the last bit may depend, too.
-        self.slots = Slots.of(tensors).map(Tensor.clone)
+        share = parallel.share(self.config.batch_size)
+        self.slots = Slots.of(tensors).map(lambda tensor: tensor[share].clone())
 
     def _fresh(self, count: int, number: int) -> Slots:
         return draw_slots(self.config, self.task, self.base, self.reasoner, count, number)

@@ -1,6 +1,7 @@
 """One trainer for every reasoner, step target and batching: an optimizer step per supervised step, EMA, resume."""
 
 import dataclasses
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from latent_rl import parallel
 from latent_rl.batches import Batching, Supervised, training_puzzles
 from latent_rl.episodes import Episodes
 from latent_rl.errors import InvalidValueError, LatentRLError
@@ -72,6 +74,7 @@ def train_batch(
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(reasoner)
         factor = warmup_cosine(number, total_steps, config.warmup_steps)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -80,17 +83,19 @@ def train_batch(
         average.update_parameters(reasoner)
         losses.append(loss.item())
         finished.append(step.finished)
-    if not all(map(torch.isfinite, torch.tensor(losses))):
+    losses = parallel.mean(torch.tensor(losses)).tolist()
+    if not all(map(math.isfinite, losses)):
         raise DivergedError(f"the loss must stay finite; got {losses}. Lower lr and muon_lr.")
     with torch.no_grad():
         logits = step.output.conditional_logits
-        margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean().item()
-        exact = matches(logits.argmax(-1), step.labels).all(1).float().mean().item()
-    ages = torch.cat(finished)
+        margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean()
+        exact = matches(logits.argmax(-1), step.labels).all(1).float().mean()
+    margin, exact = parallel.mean(torch.stack([margin, exact]))
+    ages = parallel.gather(torch.cat(finished))
     return {
         "train/loss": sum(losses) / len(losses),
-        "train/exact_accuracy": exact,
-        "train/advantage_margin": margin,
+        "train/exact_accuracy": exact.item(),
+        "train/advantage_margin": margin.item(),
         "train/mean_steps": ages.float().mean().item(),
         "train/examples": len(ages),
         "train/lr_factor": factor,
@@ -114,10 +119,11 @@ def path_facts(base: Puzzles) -> dict[str, Any]:
     if not isinstance(base, RecordedPuzzles):
         return {}
     summary = monotonicity(base.path.transpose(0, 1), base.labels).summary()
-    tqdm.write(
-        f"{summary['num_paths']} recorded paths, {summary['monotone_share']:.1%} of them monotone; a path moves away"
-        f" from the answer by {summary['mean_backward']:.2f} cells on average."
-    )
+    if parallel.rank() == 0:
+        tqdm.write(
+            f"{summary['num_paths']} recorded paths, {summary['monotone_share']:.1%} of them monotone; a path moves"
+            f" away from the answer by {summary['mean_backward']:.2f} cells on average."
+        )
     return {"paths": summary}
 
 
@@ -143,7 +149,8 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
 
     The folder gets `config.json`, `reasoner.safetensors` (the average), `training.safetensors` (to resume) and
     TensorBoard logs; at the end the best number of steps is chosen on the whole validation split. A run that was
-    killed at any moment goes on with `resume` exactly as if it had not been.
+    killed at any moment goes on with `resume` exactly as if it had not been. Within `parallel.workers()`, the workers
+    that torchrun started share every batch, and the first one validates and writes.
 
     Args:
         config: how; what has no meaning for the reasoner is turned off, see `suited`.
@@ -163,6 +170,7 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
     check_fits(reasoner, task)
     config = suited(config, reasoner)
     validation = first(task, "validation", config.num_validation)
+    parallel.same_weights(reasoner)
     average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
     optimizers = make_optimizers(config, reasoner)
     num_steps = reasoner.num_supervision_steps
@@ -175,10 +183,15 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
     progress = load_training_state(saved, state) if saved.exists() else Progress()
     averaged = cast(ModuleT, average.module)
     facts = provenance(config) | path_facts(base)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=progress.batch + 1)
+    speaks = parallel.rank() == 0
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=progress.batch + 1) if speaks else None
     started = time.monotonic() - progress.seconds
     cpu_started = time.process_time() - progress.cpu_seconds
-    with tqdm(total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1) as bar:
+    bar = tqdm(
+        total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
+        disable=not speaks,
+    )  # fmt: skip
+    with bar:
         while progress.batch < config.num_batches:
             steps = batching.steps(progress.batch)
             metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
@@ -191,22 +204,25 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
             )
             metrics["train/examples"] = progress.examples
             last = progress.batch == config.num_batches
-            if progress.batch % config.validate_every == 0 or last:
+            if speaks and (progress.batch % config.validate_every == 0 or last):
                 result = evaluate_fixed(averaged, task, validation, config.validation_steps)
                 best = result.best_step
                 metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
                 metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
                 metrics["eval/best_step"] = best
                 progress.curve.append({k: v for k, v in progress.facts().items() if k != "curve"} | metrics)
-            for name, value in metrics.items():
-                writer.add_scalar(name, value, progress.batch)
+            if writer is not None:
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, progress.batch)
             solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
             bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
             bar.update()
             if progress.batch % config.save_every == 0 or last:
-                save_reasoner(averaged, out, facts | progress.facts())
+                if speaks:
+                    save_reasoner(averaged, out, facts | progress.facts())
                 save_training_state(saved, state, progress)
-    writer.close()
-    chosen = decoding(averaged, task, config.validation_steps)
-    save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
+    if writer is not None:
+        writer.close()
+        chosen = decoding(averaged, task, config.validation_steps)
+        save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
     return averaged.requires_grad_(False).eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from latent_rl import parallel
 from latent_rl.batches import Batching
 from latent_rl.config import from_dict, write_atomically
 from latent_rl.errors import CheckpointError
@@ -85,10 +86,14 @@ class TrainingState:
 
 
 def save_training_state(path: Path, state: TrainingState, progress: Progress) -> None:
-    """Write the state after some batches; an interrupted write leaves the file before intact."""
+    """Write the state after some batches; an interrupted write leaves the file before intact.
+
+    All workers must call it, as each holds a part of the state; the first one writes.
+    """
     facts = {"config": asdict(state.config), **asdict(progress)}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.tensors().items()}
-    write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
+    if parallel.rank() == 0:
+        write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
 
 
 def load_training_state(path: Path, state: TrainingState) -> Progress:

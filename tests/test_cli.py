@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import TASK, random_reasoner
 
-from latent_rl import cli
+from latent_rl import __main__ as cli
 from latent_rl.reasoners.checkpoint import reasoner_facts, save_reasoner, shipped_reasoners
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -106,6 +106,23 @@ def test_mistakes_get_one_line_and_status_2(
     assert message in captured.err
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.out == ""
+
+
+def test_the_overview_says_what_the_commands_say() -> None:
+    """It is printed without importing them, so it has words of its own."""
+    for name, (_, summary) in cli.COMMANDS.items():
+        assert cli.command(name, is_asked_for=True).__doc__.strip().splitlines()[0] == summary, name
+
+
+def test_the_overview_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from latent_rl.__main__ import run\n"
+        "try: run(['--help'])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert all(name in run.stdout for name in cli.COMMANDS)
 
 
 def test_the_module_runs_and_unknown_options_get_status_2() -> None:

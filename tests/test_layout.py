@@ -80,3 +80,17 @@ def test_public_names_exist() -> None:
         assert getattr(latent_rl, name) is not None
     with pytest.raises(AttributeError, match="it has"):
         _ = latent_rl.nothing
+
+
+def test_editors_see_every_public_name() -> None:
+    """Names load on first use; what type checkers are told is the same table."""
+    import latent_rl
+
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(ast.parse(Path(latent_rl.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert seen == latent_rl._EXPORTS

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from public_cases import BASE, FOLDERS, GOLDEN, PUZZLES, SHAPES, expected, random_network, restated, run, some_inputs
 
-from latent_rl import cli
+from latent_rl import __main__ as cli
 from latent_rl.errors import CheckpointError, InvalidValueError, MissingExtraError
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.hrm import HRM, HRMConfig

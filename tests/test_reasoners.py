@@ -1,5 +1,6 @@
 """TRM: the contract of a reasoner, the recursion by hand, checkpoints."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -176,6 +177,40 @@ def test_compiled_steps_equal_eager_ones() -> None:
     compiled.compile()
     for a, b in zip(some_steps(eager), some_steps(compiled), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 40, 64, 65, 100, 130])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_pieces_equal_the_whole_batch(count: int, compiled: bool) -> None:
+    """Without gradient a CPU steps in pieces, compiled ones all of one size; with gradient in one go."""
+    reasoner, rows = random_reasoner(), torch.arange(count) % len(BASE)
+    sizes: list[int] = []
+    if compiled:
+        reasoner.compile(backend=lambda graph, _: lambda *tensors: sizes.append(1) or graph(*tensors))
+    inputs, carry, index = BASE.inputs[rows], reasoner.initial_carry(count), torch.arange(count) % 6
+    whole = reasoner._step(inputs, carry, index, None, 2, compiled=False)
+    with torch.no_grad():
+        pieces = reasoner.step(inputs, carry, index)
+    for one, other in zip(whole, pieces, strict=True):
+        for name, tensor in vars(one).items():
+            if isinstance(tensor, torch.Tensor):
+                torch.testing.assert_close(getattr(other, name), tensor, atol=1e-5, rtol=1e-4)
+    # Full pieces and those that are at least half full run compiled.
+    assert len(sizes) == (count + 32) // 64 * compiled
+
+
+def test_a_copy_of_a_compiled_reasoner_has_weights_of_its_own() -> None:
+    """Such as the moving average that a training validates."""
+    reasoner = random_reasoner()
+    reasoner.compile(backend="eager")
+    copied = copy.deepcopy(reasoner)
+    for block in copied.blocks:
+        for parameter in block.parameters():
+            parameter.zero_()
+    plain = random_reasoner()
+    plain.load_state_dict(copied.state_dict())
+    for one, other in zip(some_steps(copied), some_steps(plain), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import TASK, random_core, random_reasoner
 
-from latent_rl import cli
+from latent_rl import __main__ as cli
 from latent_rl.agents.baselines import two_threshold_rule
 from latent_rl.agents.solve import Solve
 from latent_rl.agents.solve_file import COLUMNS, solve_file
@@ -28,7 +28,7 @@ TEXT = "".join(f"{line}\n" for line in LINES)
 
 
 def solve(*arguments: str) -> int:
-    return cli.run(["solve", "--task", "sudoku4x4", *arguments], {"solve": Solve})
+    return cli.run(["solve", "--task", "sudoku4x4", *arguments])
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
-from latent_rl.types import Carry, ReasonerOutput
+from latent_rl.types import Batched, Carry, ReasonerOutput
 
+PIECE = 64
+"""Rows that a CPU steps at once, where no gradient is needed: few enough for the products to stay in its cache."""
 POSITIONS = ("rotary", "learned", "none")
 STEP_INDICES = ("integer", "continuous")
 
@@ -116,6 +118,16 @@ class TRMConfig:
         return self.passes_per_step * self.num_layers
 
 
+@dataclass(frozen=True)
+class _Rows(Batched):
+    """What a step takes, with the same meanings; the index is int64 [B]."""
+
+    inputs: Tensor
+    carry: Carry
+    step_index: Tensor
+    puzzle_ids: Tensor | None
+
+
 def make_blocks(config: TRMConfig, num_blocks: int) -> nn.ModuleList:
     """A network of the config's shape with random weights."""
     block, rotary = BLOCKS[config.mixer], config.positions == "rotary"
@@ -170,11 +182,14 @@ class TRM(ReasonerModule):
         self.halt_head = nn.Linear(width, 2 if config.continue_head else 1)
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, -5.0)
-        self._recursion: Callable[..., tuple[Tensor, Tensor]] = self._recurse
+        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     def compile(self, **options: Any) -> None:
-        """Compile the recursion with torch.compile; the first steps then take some seconds."""
-        self._recursion = torch.compile(self._recurse, **options)
+        """Compile the recursion with torch.compile, by default for fixed shapes; its first steps then take longer, up
+        to a minute. Without gradient a CPU then steps pieces of `PIECE` rows, so that they all have one shape.
+        """
+        # The class's function: a bound method would take the weights of this module along into every copy of it.
+        self._compiled = torch.compile(type(self)._recurse, **{"dynamic": False, **options})
 
     def initial_carry(self, batch_size: int) -> Carry:
         """One fixed random vector per state, at every cell."""
@@ -203,13 +218,49 @@ class TRM(ReasonerModule):
                 f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
             )
         updates = num_latent_updates or self.num_latent_updates
+        if torch.is_grad_enabled() or inputs.device.type != "cpu":
+            return self._step(inputs, carry, step_index, puzzle_ids, updates)
+        index = torch.as_tensor(step_index).expand(len(inputs))
+        rows = _Rows(inputs, carry, index, puzzle_ids)
+        starts = range(0, max(len(inputs), 1), PIECE)
+        pieces = [
+            self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + PIECE]), updates)  # type: ignore[misc]
+            for i in starts
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        carries, outputs = zip(*pieces, strict=True)
+        return carries[0].concat(*carries[1:]), outputs[0].concat(*outputs[1:])
+
+    def _step_piece(self, rows: _Rows, updates: int) -> tuple[Carry, ReasonerOutput]:
+        """Step up to `PIECE` rows. A piece that is at least half full is filled up where only that size is compiled."""
+        count = len(rows.inputs)
+        if self._compiled is None or count == PIECE:
+            return self._step(*vars(rows).values(), updates)
+        if count < PIECE // 2:
+            return self._step(*vars(rows).values(), updates, compiled=False)
+        full = rows.select(torch.arange(PIECE).clamp(max=count - 1))
+        after, output = self._step(*vars(full).values(), updates)
+        return after.map(lambda tensor: tensor[:count]), output.map(lambda tensor: tensor[:count])
+
+    def _step(
+        self,
+        inputs: Tensor,
+        carry: Carry,
+        step_index: int | Tensor,
+        puzzle_ids: Tensor | None,
+        updates: int,
+        compiled: bool = True,
+    ) -> tuple[Carry, ReasonerOutput]:
+        recurse = self._compiled if self._compiled is not None and compiled else type(self)._recurse
         x = self._embed(inputs, carry, step_index, puzzle_ids)
-        answer, latent = self._arrange(carry.answer), self._arrange(carry.latent)
+        # Contiguous: compiled code would be made anew for every layout that it meets.
+        answer, latent = self._arrange(carry.answer).contiguous(), self._arrange(carry.latent).contiguous()
         reference = self._read(carry.answer)
         with torch.no_grad():
             for _ in range(self.config.num_cycles - 1):
-                answer, latent = self._recursion(x, answer, latent, updates)
-        answer, latent = self._recursion(x, answer, latent, updates)
+                answer, latent = recurse(self, x, answer, latent, updates)
+        answer, latent = recurse(self, x, answer, latent, updates)
         after = Carry(self._arrange(answer), self._arrange(latent), carry.prediction)
         conditional = self._read(after.answer)
         halting = self.halt_head(after.answer[:, 0].float()).unbind(-1)

@@ -112,7 +112,7 @@ class GridTask(ABC):
 
     def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """Givens become certain, tokens before `first_answer_token` impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, self.first_answer_token)
+        return constrain_logits(inputs, self.is_given(inputs), logits, range(self.first_answer_token, self.vocab_size))
 
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Float32 [B]: 1 if solved, else 0."""

@@ -1,0 +1,134 @@
+"""Solving speed: step policies on 6x6 Sudoku against fixed schedules, continuous batching on hard 9x9, inference."""
+
+from functools import partial
+
+import torch
+from race import Contestant, Row, Settings, race, repeated
+
+from latent_rl.agents.baselines import StepPolicy, fixed_steps, two_threshold_rule
+from latent_rl.agents.sb3 import LearnedPolicy, make_agent
+from latent_rl.agents.setting import Setting
+from latent_rl.agents.solver import Solver
+from latent_rl.agents.tune import Tuned
+from latent_rl.envs.core import Core
+from latent_rl.envs.randomness import episode_keys
+from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.tasks.base import first
+from latent_rl.tasks.registry import make_task
+from latent_rl.types import Puzzles
+
+BATCH_SIZE = 64
+
+
+def trained_ppo(setting: Setting, settings: Settings) -> LearnedPolicy:
+    """PPO on recorded steps of training puzzles, seed 0."""
+    model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
+    model.learn(settings.pick(65_536, 4_096))
+    return LearnedPolicy("ppo", model)
+
+
+def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, StepPolicy]:
+    """TRM's T=3, n=6, 16 steps at the width of the shipped reasoner; its speed does not depend on its weights."""
+    task, width = make_task(setting.task), load_reasoner(setting.task).config.width
+    torch.manual_seed(0)
+    shape = TRMConfig(
+        vocab_size=task.vocab_size, seq_len=task.seq_len, width=width, num_cycles=3, num_latent_updates=6,
+        num_supervision_steps=16,
+    )  # fmt: skip
+    reasoner = TRM(shape).requires_grad_(False).eval()
+    if compiled:
+        reasoner.compile()
+    core = setting.make_core(reasoner)
+    return core, fixed_steps(core.mode, 16)
+
+
+def solver(settings: Settings, compiled: bool = False) -> list[Row]:
+    """The learned policy and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
+    setting = Setting(
+        task="sudoku6x6", horizon=16, recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32)
+    )
+    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
+    few = puzzles.map(lambda tensor: tensor[: settings.pick(128, 16)])
+    reasoner = load_reasoner(setting.task)
+    if compiled:
+        reasoner.compile()
+    core, ppo = setting.make_core(reasoner), trained_ppo(setting, settings)
+    tuned: Tuned = setting.tune(core)
+    contestants: dict[str, tuple[Core, StepPolicy, Puzzles]] = {
+        "ppo": (core, ppo, puzzles),
+        "rule": (core, two_threshold_rule(core, *tuned.rule), puzzles),
+        "fixed-6, same reasoner": (core, fixed_steps(core.mode, 6), puzzles),
+        "336 passes (T=3, n=6, 16 steps), same width": (*schedule_of_336_passes(setting, compiled), few),
+    }
+    notes: dict[str, str] = {}
+
+    def contestant(name: str, core: Core, policy: StepPolicy, puzzles: Puzzles) -> Contestant:
+        def run() -> float:
+            solutions = Solver(core, policy, BATCH_SIZE).solve(puzzles)
+            solved, passes = solutions.solved.float().mean(), solutions.passes.float().mean()
+            rate = "random weights" if core.reasoner is not reasoner else f"{solved:.4f} solved"
+            notes[name] = f"{rate}, {passes:.1f} passes, {len(puzzles)} puzzles"
+            return len(puzzles)
+
+        return run
+
+    runs = {name: contestant(name, *what) for name, what in contestants.items()}
+    return race(settings, "solver, compiled" if compiled else "solver", "puzzles/s", runs, notes)
+
+
+def wait_for_the_slowest(core: Core, policy: StepPolicy, puzzles: Puzzles) -> None:
+    """A batch in which every puzzle keeps stepping until the last one halts."""
+    state = core.begin(puzzles, episode_keys(torch.arange(len(puzzles)), 0))
+    halted = torch.zeros(len(puzzles), dtype=torch.bool)
+    while not bool(halted.all()):
+        decision = core.mode.decode(torch.as_tensor(policy.act(core.observe(state).numpy(), state)))
+        halted |= decision.halt | (state.step >= core.horizon)
+        decision.halt[:] = False
+        state = core.step(state, decision).state
+
+
+def batching(settings: Settings) -> list[Row]:
+    """The two-threshold rule on hard 9x9: continuous batching, batches that shrink, batches that wait."""
+    setting = Setting(task="sudoku9x9-hard")
+    core = setting.make_core()
+    rule = two_threshold_rule(core, 0.9, 16)
+    puzzles = first(core.task, "test", settings.pick(256, 64))
+    parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(BATCH_SIZE)]
+
+    def run(continuous: bool, waiting: bool) -> float:
+        if continuous:
+            Solver(core, rule, BATCH_SIZE).solve(puzzles)
+        for part in [] if continuous else parts:
+            if waiting:
+                wait_for_the_slowest(core, rule, part)
+            else:
+                Solver(core, rule, BATCH_SIZE).solve(part)
+        return len(puzzles)
+
+    contestants: dict[str, Contestant] = {
+        "who halts is replaced at once": partial(run, True, False),
+        "who halts leaves, the batch shrinks": partial(run, False, False),
+        "the batch waits for its slowest": partial(run, False, True),
+    }
+    return race(Settings(True, settings.threads), "batching, hard 9x9", "puzzles/s", contestants)
+
+
+def inference(settings: Settings) -> list[Row]:
+    """One supervision step of 256 puzzles without gradients, engine by engine."""
+    rows = []
+    for name in ("sudoku6x6", "sudoku9x9"):
+        puzzles = first(make_task(name), "validation", 256)
+        steps = {}
+        for engine, dtype in (("bf16 compiled", None), ("bf16 in pieces of 64", None), ("fp32", torch.float32)):
+            reasoner = load_reasoner(name, dtype)
+            if engine == "bf16 compiled":
+                reasoner.compile()
+            carry = reasoner.initial_carry(256).map(torch.Tensor.contiguous)
+            steps[engine] = partial(reasoner.step, puzzles.inputs, carry, 0)
+            if engine.endswith("64"):
+                steps["bf16 in one go"] = partial(reasoner._step, puzzles.inputs, carry, 0, None, 2)
+        times = settings.pick(5, 1)
+        runs = {engine: repeated(step, 256, times) for engine, step in steps.items()}
+        rows += race(settings, f"inference, {name.removeprefix('sudoku')}", "steps/s", runs)
+    return rows

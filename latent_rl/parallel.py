@@ -1,0 +1,90 @@
+"""Data-parallel training under torchrun: every worker takes a share of each batch, and all make the same update.
+
+Without torchrun there is one worker, and everything here does nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed, nn
+
+from latent_rl.errors import InvalidValueError
+
+
+@contextmanager
+def workers() -> Iterator[None]:
+    """Meet the other workers that torchrun has started, if it has; part when the block ends."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    distributed.init_process_group()  # gloo for tensors on a CPU, nccl for those on GPUs
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def num_workers() -> int:
+    """How many there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this worker; 0 is the one that validates, writes and speaks."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def share(count: int) -> slice:
+    """This worker's rows of a batch of `count`.
+
+    Raises:
+        InvalidValueError: the batch can't be shared out equally.
+    """
+    if count % num_workers():
+        raise InvalidValueError(
+            f"the batch size must be a multiple of the number of workers; got {count} and {num_workers()}."
+            " Choose another --batch-size or --nproc_per_node."
+        )
+    size = count // num_workers()
+    return slice(rank() * size, (rank() + 1) * size)
+
+
+def mean(values: Tensor) -> Tensor:
+    """The values' mean over all workers."""
+    if num_workers() == 1:
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total / num_workers()
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows of all workers, in their order; each may have a number of its own."""
+    if num_workers() == 1:
+        return rows
+    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(num_workers())]
+    distributed.all_gather(counts, torch.tensor([len(rows)]))
+    longest = int(torch.cat(counts).max())
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    everyone = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(everyone, padded)
+    return torch.cat([theirs[: int(count)] for theirs, count in zip(everyone, counts, strict=True)])
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Give every worker the mean of all workers' gradients: that of the whole batch, as shares are of one size."""
+    if num_workers() == 1:
+        return
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    flat = mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(averaged.view_as(gradient))
+
+
+def same_weights(module: nn.Module) -> None:
+    """Start all workers from the weights of the first one."""
+    if num_workers() > 1:
+        for tensor in module.state_dict().values():
+            distributed.broadcast(tensor, 0)
