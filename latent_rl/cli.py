@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
@@ -156,7 +156,8 @@ class Reasoners:
 
     def run(self) -> None:
         """Print one line for each."""
-        table = Table("reasoner", "parameters", "T", "n", "N_sup", "trained on", "validation solved (steps)")
+        headings = ("parameters", "T", "n", "N_sup", "trained on", "validation solved (steps)")
+        table = Table(Column("reasoner", no_wrap=True), *headings)
         for name in shipped_reasoners():
             reasoner, facts = load_reasoner(name), reasoner_facts(name)
             config, chosen = reasoner.config, facts["decoding"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import random_reasoner
 
-from latent_rl import cli
+from latent_rl import __main__ as cli
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
@@ -326,7 +326,7 @@ def test_a_wrong_folder_says_what_it_should_hold(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine", FOUR)
     with pytest.raises(PuzzleError, match=rf"Give the folder above it: {folder}"):
         make_task(str(folder / "train"))
-    with pytest.raises(UnknownNameError, match="neither registered nor a folder"):
+    with pytest.raises(UnknownNameError, match="unknown task or folder"):
         make_task(str(tmp_path / "gone"))
     large = random_puzzles(4, vocab_size=70)
     write_part(tmp_path / "large" / "train", large, 70)
