@@ -37,7 +37,8 @@ METHOD = """
 
 - **The same recipe for all arms**: width 128, one mixer layer, batches of 64, Muon, a warm-up over a tenth of the
   optimizer steps and a moving average over a twelfth; none of the extras of the shipped reasoners. No arm was tuned.
-  All arms but `trm-long` get about the same CPU time; the numbers of batches were fixed beforehand.
+  All arms but `trm-long` get about the same CPU time. The numbers of batches were fixed beforehand, only that of
+  `trm-long` after the first `trm-small` had shown how many examples a batch with early replacement takes.
 - The paper's own recipe is another: AdamW, a longer training, larger networks.
 - **valid**: the answer satisfies the rules; **exact**: it equals the label. Plain decoding after N_sup steps (6, 16; 1
   for one pass); nothing was chosen by it. *Passes* are T(n+1) for each step; one pass through 18 blocks counts as 18.
