@@ -22,7 +22,7 @@ class Settings:
     @property
     def rounds(self) -> int:
         """Runs of every contestant, of which the median counts."""
-        return 2 if self.quick else 5
+        return 2 if self.quick else 3
 
     def pick(self, full: int, quick: int) -> int:
         """An amount of work."""

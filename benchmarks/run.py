@@ -82,6 +82,8 @@ def plot(folder: Path, rows: list[dict[str, Any]]) -> None:
         for axes, row in zip(panels, curves, strict=True):
             x, y = zip(*row["curve"], strict=True)
             axes.loglog(x, [1000 * value for value in y], "o-")
+            axes.minorticks_off()
+            axes.set_xticks(x, [str(int(value)) for value in x])
             axes.set_xlabel(row["what"].removeprefix("cost against "))
             axes.set_title(f"exponent {row['median']:.2f}", fontsize=9)
         panels[0].set_ylabel("milliseconds")

@@ -75,7 +75,7 @@ def profile(settings: Settings) -> list[Row]:
         setting = Setting(task="sudoku9x9", recorded=settings.pick(1000, 64))
         core = setting.make_core()
         model = make_agent("ppo", setting.training_core(core) if kind == "recorded" else core, seed=0)
-        timesteps = settings.pick(131_072 if kind == "recorded" else 12_288, 4_096)
+        timesteps = settings.pick(65_536 if kind == "recorded" else 12_288, 4_096)
         found += rows(
             f"PPO, {kind} steps",
             {"reasoner": [(core.reasoner, "step")], "update": [(model, "train")]},

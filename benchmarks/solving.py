@@ -1,6 +1,6 @@
 """Solving speed: step policies on 6x6 Sudoku against fixed schedules, continuous batching on hard 9x9, inference."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from race import Contestant, Row, Settings, race, repeated
@@ -21,11 +21,17 @@ from latent_rl.types import Puzzles
 BATCH_SIZE = 64
 
 
-def trained_ppo(setting: Setting, settings: Settings) -> LearnedPolicy:
-    """PPO on recorded steps of training puzzles, seed 0."""
-    model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
+@cache
+def decided(settings: Settings) -> tuple[Setting, LearnedPolicy, Tuned]:
+    """PPO on recorded steps of training puzzles of 6x6, seed 0, and the constants chosen on validation."""
+    setting = Setting(
+        task="sudoku6x6", horizon=16, cost_per_pass=0.003, recorded=settings.pick(1000, 64),
+        num_validation=settings.pick(200, 32),
+    )  # fmt: skip
+    core = setting.make_core()
+    model = make_agent("ppo", setting.training_core(core), seed=0)
     model.learn(settings.pick(65_536, 4_096))
-    return LearnedPolicy("ppo", model)
+    return setting, LearnedPolicy("ppo", model), setting.tune(core)
 
 
 def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, StepPolicy]:
@@ -45,16 +51,13 @@ def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, Step
 
 def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     """The learned policy and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
-    setting = Setting(
-        task="sudoku6x6", horizon=16, recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32)
-    )
-    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
-    few = puzzles.map(lambda tensor: tensor[: settings.pick(128, 16)])
+    setting, ppo, tuned = decided(settings)
+    puzzles = first(make_task(setting.task), "test", settings.pick(1000, 64))
+    few = puzzles.map(lambda tensor: tensor[: settings.pick(64, 16)])
     reasoner = load_reasoner(setting.task)
     if compiled:
         reasoner.compile()
-    core, ppo = setting.make_core(reasoner), trained_ppo(setting, settings)
-    tuned: Tuned = setting.tune(core)
+    core = setting.make_core(reasoner)
     contestants: dict[str, tuple[Core, StepPolicy, Puzzles]] = {
         "ppo": (core, ppo, puzzles),
         "rule": (core, two_threshold_rule(core, *tuned.rule), puzzles),
@@ -93,7 +96,7 @@ def batching(settings: Settings) -> list[Row]:
     setting = Setting(task="sudoku9x9-hard")
     core = setting.make_core()
     rule = two_threshold_rule(core, 0.9, 16)
-    puzzles = first(core.task, "test", settings.pick(256, 64))
+    puzzles = first(core.task, "test", settings.pick(128, 64))
     parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(BATCH_SIZE)]
 
     def run(continuous: bool, waiting: bool) -> float:
@@ -127,8 +130,8 @@ def inference(settings: Settings) -> list[Row]:
             carry = reasoner.initial_carry(256).map(torch.Tensor.contiguous)
             steps[engine] = partial(reasoner.step, puzzles.inputs, carry, 0)
             if engine.endswith("64"):
-                steps["bf16 in one go"] = partial(reasoner._step, puzzles.inputs, carry, 0, None, 2)
-        times = settings.pick(5, 1)
+                steps["bf16 in one go"] = torch.enable_grad()(steps[engine])  # its weights need none
+        times = settings.pick(2, 1)
         runs = {engine: repeated(step, 256, times) for engine, step in steps.items()}
         rows += race(settings, f"inference, {name.removeprefix('sudoku')}", "steps/s", runs)
     return rows

@@ -61,7 +61,7 @@ def training_flops(config: TRMConfig) -> float:
 
 def engines(settings: Settings) -> list[Row]:
     """Our trainer in three engines, and the packages at equal work."""
-    count = settings.pick(2, 1)
+    count = 1
 
     def contestant(dtype: torch.dtype, compiled: bool = False) -> Contestant:
         run = trainer(dtype, compiled)
@@ -93,7 +93,7 @@ def workers(settings: Settings) -> list[Row]:
     team = [*alone, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     commands = {"two workers, a thread each (torchrun)": (team, "1"), "one process, two threads": (alone, "2")}
     rates: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(settings.pick(3, 1)):
+    for _ in range(settings.pick(2, 1)):
         for name, (command, threads) in commands.items():
             full = [*command, str(Path(__file__)), threads, str(settings.pick(4, 1))]
             done = subprocess.run(

@@ -188,7 +188,7 @@ def test_pieces_equal_the_whole_batch(count: int, compiled: bool) -> None:
     if compiled:
         reasoner.compile(backend=lambda graph, _: lambda *tensors: sizes.append(1) or graph(*tensors))
     inputs, carry, index = BASE.inputs[rows], reasoner.initial_carry(count), torch.arange(count) % 6
-    whole = reasoner._step(inputs, carry, index, None, 2, compiled=False)
+    whole = random_reasoner().step(inputs, carry, index)
     with torch.no_grad():
         pieces = reasoner.step(inputs, carry, index)
     for one, other in zip(whole, pieces, strict=True):

@@ -120,11 +120,11 @@ class TRMConfig:
 
 @dataclass(frozen=True)
 class _Rows(Batched):
-    """What a step takes, with the same meanings; the index is int64 [B]."""
+    """What a step takes, with the same meanings."""
 
     inputs: Tensor
     carry: Carry
-    step_index: Tensor
+    step_index: int | Tensor
     puzzle_ids: Tensor | None
 
 
@@ -219,7 +219,7 @@ class TRM(ReasonerModule):
             )
         updates = num_latent_updates or self.num_latent_updates
         if torch.is_grad_enabled() or inputs.device.type != "cpu":
-            return self._step(inputs, carry, step_index, puzzle_ids, updates)
+            return self._step(_Rows(inputs, carry, step_index, puzzle_ids), updates)
         index = torch.as_tensor(step_index).expand(len(inputs))
         rows = _Rows(inputs, carry, index, puzzle_ids)
         starts = range(0, max(len(inputs), 1), PIECE)
@@ -236,24 +236,16 @@ class TRM(ReasonerModule):
         """Step up to `PIECE` rows. A piece that is at least half full is filled up where only that size is compiled."""
         count = len(rows.inputs)
         if self._compiled is None or count == PIECE:
-            return self._step(*vars(rows).values(), updates)
+            return self._step(rows, updates)
         if count < PIECE // 2:
-            return self._step(*vars(rows).values(), updates, compiled=False)
-        full = rows.select(torch.arange(PIECE).clamp(max=count - 1))
-        after, output = self._step(*vars(full).values(), updates)
+            return self._step(rows, updates, compiled=False)
+        after, output = self._step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), updates)
         return after.map(lambda tensor: tensor[:count]), output.map(lambda tensor: tensor[:count])
 
-    def _step(
-        self,
-        inputs: Tensor,
-        carry: Carry,
-        step_index: int | Tensor,
-        puzzle_ids: Tensor | None,
-        updates: int,
-        compiled: bool = True,
-    ) -> tuple[Carry, ReasonerOutput]:
+    def _step(self, rows: _Rows, updates: int, *, compiled: bool = True) -> tuple[Carry, ReasonerOutput]:
+        inputs, carry = rows.inputs, rows.carry
         recurse = self._compiled if self._compiled is not None and compiled else type(self)._recurse
-        x = self._embed(inputs, carry, step_index, puzzle_ids)
+        x = self._embed(inputs, carry, rows.step_index, rows.puzzle_ids)
         # Contiguous: compiled code would be made anew for every layout that it meets.
         answer, latent = self._arrange(carry.answer).contiguous(), self._arrange(carry.latent).contiguous()
         reference = self._read(carry.answer)
