@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `sphinx-build -W docs docs/_build`."""
+"""How Sphinx builds these pages: `sphinx-build -W docs site`."""
 
 import re
 import sys
@@ -12,11 +12,9 @@ project = "latent_rl"
 author = "The latent_rl developers"
 release = latent_rl.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "latent_rl"
-exclude_patterns = ["_build"]
 
 default_role = "code"  # docstrings write `name` for code
 autodoc_member_order = "bysource"

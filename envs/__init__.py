@@ -48,7 +48,6 @@ def own_arguments(task: str) -> dict[str, Any]:
     return {name: value for name, value in own.items() if name != "task"}
 
 
-
 def register(env_id: str, **core: Any) -> None:
     """Register an environment with Gymnasium, single and natively batched.
 

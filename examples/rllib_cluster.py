@@ -4,14 +4,12 @@ RLlib pins another Gymnasium and gets an environment of its own: see `rllib-requ
 on every machine (`ray start`), and give its `--address`. Run `python examples/rllib_cluster.py --help` for the options.
 """
 
-import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-import torch
 import tyro
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -20,8 +18,7 @@ from ray.tune.registry import register_env
 
 from latent_rl.envs import LatentReasoningEnv
 from latent_rl.errors import LatentRLError
-from latent_rl.reasoners.base import Reasoner
-from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.reasoners.checkpoint import shared_reasoner
 
 
 @dataclass(kw_only=True)
@@ -48,15 +45,8 @@ class Args:
     """Seeds agent and environments."""
 
 
-@functools.cache
-def shared_reasoner(name: str) -> Reasoner:
-    """One reasoner for each worker process, whatever the number of its environments."""
-    torch.set_num_threads(1)
-    return load_reasoner(name)
-
-
 def make_env(config: Mapping[str, Any]) -> LatentReasoningEnv:
-    """One environment of a worker."""
+    """One environment of a worker; all of a process share its reasoner."""
     arguments = dict(config)
     return LatentReasoningEnv(reasoner=shared_reasoner(arguments.pop("reasoner")), **arguments)
 
