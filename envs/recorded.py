@@ -61,7 +61,7 @@ class RecordedCore(Core):
         self._shown = torch.empty(count, self.horizon, len(STEP_FEATURES))
         example = self.reasoner.initial_carry(1)
         self._carry = example.map(lambda tensor: torch.empty(count, *tensor.shape[1:], dtype=tensor.dtype))
-        self._passes = 0
+        self._passes = torch.zeros((), dtype=torch.int64)  # like the tables, shared with copies: see `Core.submitting`
 
     @property
     def num_recorded(self) -> int:
@@ -91,7 +91,7 @@ class RecordedCore(Core):
             answers=self._answers[rows, state.age].long(),
             potential=self._potential[rows, state.age],
             shown=self._shown[rows, state.age],
-            passes=self._passes,
+            passes=int(self._passes),
         )
 
     def _record(self, rows: Tensor) -> None:
@@ -110,5 +110,5 @@ class RecordedCore(Core):
         self._shown[rows, age] = seen.shown
         for field in fields(Carry):
             getattr(self._carry, field.name)[rows] = getattr(seen.carry, field.name)
-        self._passes = seen.passes
+        self._passes.fill_(seen.passes)
         self._length[rows] += 1

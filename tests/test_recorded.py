@@ -94,5 +94,15 @@ def test_what_needs_the_live_core_is_refused(arguments: dict) -> None:
         recorded(**arguments)
 
 
+def test_steps_recorded_by_a_copy_cost_what_they_cost() -> None:
+    """Baselines that submit another snapshot run on a copy, which shares the tables."""
+    table, keys = recorded(), torch.arange(5)
+    copy, refine = table.submitting("last"), table.mode.decode(torch.ones(5, dtype=torch.int64))
+    start = table.start(keys)
+    first = copy.step(start, refine).state
+    assert torch.equal(table.step(start, refine).state.passes, first.passes)
+    assert first.passes.tolist() == [3] * 5
+
+
 def test_it_is_a_core_like_any_other() -> None:
     assert isinstance(recorded(), Core)
