@@ -16,7 +16,7 @@ from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.single import LatentReasoningEnv
 from latent_rl.envs.vector import LatentReasoningVectorEnv
 
-__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv"]
+__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv", "register"]
 
 _QUEENS: dict[str, Any] = {
     "horizon": 32,
@@ -46,11 +46,21 @@ def own_arguments(task: str) -> dict[str, Any]:
     return {name: value for name, value in own.items() if name != "task"}
 
 
+def register(env_id: str, **core: Any) -> None:
+    """Register an environment with Gymnasium, single and natively batched.
+
+    Args:
+        env_id: for `gym.make` and `gym.make_vec`.
+        core: default arguments of `Core`.
+    """
+    gym.register(
+        env_id,
+        entry_point="latent_rl.envs.single:LatentReasoningEnv",
+        vector_entry_point="latent_rl.envs.vector:LatentReasoningVectorEnv",
+        kwargs=core,
+    )
+
+
 for _name, _arguments in VARIANTS.items():
     if _name not in gym.registry:
-        gym.register(
-            _name,
-            entry_point="latent_rl.envs.single:LatentReasoningEnv",
-            vector_entry_point="latent_rl.envs.vector:LatentReasoningVectorEnv",
-            kwargs=_arguments,
-        )
+        register(_name, **_arguments)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class Core:
     def __init__(
         self,
         task: str | Task = "sudoku9x9-hard",
-        reasoner: str | Reasoner | None = None,
+        reasoner: str | Path | Reasoner | None = None,
         *,
         actions: str | Sequence[str | Action] = "refine",
         reward: str = "token_accuracy",
@@ -87,7 +88,7 @@ class Core:
         self.task = make_task(task)
         if reasoner is None:
             reasoner = default_reasoner(self.task.name)
-        self.reasoner: Reasoner = load_reasoner(reasoner) if isinstance(reasoner, str) else reasoner
+        self.reasoner: Reasoner = load_reasoner(reasoner) if isinstance(reasoner, str | Path) else reasoner
         check_fits(self.reasoner, self.task)
         self.mode = make_action_mode(actions)
         for kind, name, known in (

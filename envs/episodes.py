@@ -1,7 +1,7 @@
 """Endless episodes over the core: what the single env, the vector env and the SB3 adapter share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -73,20 +73,31 @@ class Episodes:
         """Bool [B, A]: the actions that make sense now."""
         return self.core.mask(self._running())
 
-    def step(self, actions: np.ndarray, *, autoreset: bool) -> StepResult:
-        """Take one action in every stream; with `autoreset` an ended one goes on with its next episode."""
+    def step(self, actions: np.ndarray, *, autoreset: bool, begin: np.ndarray | None = None) -> StepResult:
+        """Take one action in every stream.
+
+        Args:
+            actions: one row for each stream.
+            autoreset: an ended stream goes on with its next episode in this step.
+            begin: bool [B], streams that begin their next episode in place of the action; their reward is 0.
+        """
+        waiting = torch.zeros(self.num_envs, dtype=torch.bool) if begin is None else torch.as_tensor(begin)
         decision = self.core.mode.decode(torch.as_tensor(actions))
-        transition = self.core.step(self._running(), decision)
-        after = transition.state
+        transition = self.core.step(self._running(), replace(decision, halt=decision.halt | waiting))
+        after, reward = transition.state, transition.reward.masked_fill(waiting, 0.0)
+        terminated = transition.terminated & ~waiting
+        if bool(waiting.any()):
+            rows = waiting.nonzero().squeeze(1)
+            after = after.put(rows, self._begin(rows))
         final = self.core.observe(after).numpy()
         observation = final
         info = describe(after, transition.solved)
-        rows = transition.terminated.nonzero().squeeze(1)
+        rows = terminated.nonzero().squeeze(1)
         if autoreset and len(rows):
             after = after.put(rows, self._begin(rows))
             observation = self.core.observe(after).numpy()
         self.state = after
-        return StepResult(observation, final, transition.reward.numpy(), transition.terminated.numpy(), info)
+        return StepResult(observation, final, reward.numpy(), terminated.numpy(), info)
 
     def _begin(self, rows: Tensor) -> State:
         keys = derive(self._seeds[rows], self._episode[rows])

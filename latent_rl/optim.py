@@ -16,11 +16,13 @@ def adamw(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -
 
 
 def muon(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -> list[Optimizer]:
-    """Muon on the matrices inside the blocks, fused AdamW on embeddings and heads."""
+    """Muon on the matrices inside the blocks, fused AdamW on the rest; AdamW alone if there are no blocks."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in reasoner.named_parameters():
         (matrices if "blocks." in name and parameter.ndim == 2 else rest).append(parameter)
+    if not matrices:
+        return adamw(reasoner, lr, muon_lr, weight_decay)
     return [
         torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
         AdamW(rest, lr=lr, betas=BETAS, weight_decay=weight_decay, fused=True),

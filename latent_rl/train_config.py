@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.optim import OPTIMIZERS
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward
-from latent_rl.reasoners.trm import TRM
 from latent_rl.targets import STEP_WEIGHTS, TARGETS
 
 BATCHINGS = ("episodes", "replacement")
@@ -127,7 +127,7 @@ class TrainConfig:
             )
 
 
-def suited(config: TrainConfig, reasoner: TRM) -> TrainConfig:
+def suited(config: TrainConfig, reasoner: ReasonerModule) -> TrainConfig:
     """Return the config as it applies to the reasoner: what has no meaning for the two is turned off.
 
     Extended depth and givens in the middle need batches whose puzzles are all of the same age; a network without
@@ -136,7 +136,7 @@ def suited(config: TrainConfig, reasoner: TRM) -> TrainConfig:
     Raises:
         InvalidValueError: what has no meaning was asked for, or the reasoner can't be trained in this way.
     """
-    if config.continue_target and not reasoner.config.continue_head:
+    if config.continue_target and not getattr(reasoner.config, "continue_head", False):
         raise InvalidValueError(
             "TrainConfig.continue_target needs a reasoner whose config has continue_head; this one has no such head."
         )

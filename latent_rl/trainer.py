@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -22,9 +22,8 @@ from latent_rl.evaluation import check_fits, evaluate_fixed
 from latent_rl.improvement import advantage_margin
 from latent_rl.losses import step_loss
 from latent_rl.optim import OPTIMIZERS, warmup_cosine
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import save_reasoner
-from latent_rl.reasoners.trm import TRM
 from latent_rl.replacement import Replacement
 from latent_rl.targets import monotonicity
 from latent_rl.tasks.base import Task, first
@@ -33,6 +32,8 @@ from latent_rl.train_config import TrainConfig, suited
 from latent_rl.training_state import TrainingState, load_training_state, save_training_state
 from latent_rl.trajectories import RecordedPuzzles
 from latent_rl.types import Puzzles
+
+ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
 
 
 class DivergedError(LatentRLError, ArithmeticError):
@@ -46,7 +47,7 @@ BATCHINGS: dict[str, Callable[[TrainConfig, Task, Puzzles, Reasoner], Batching]]
 
 
 def train_batch(
-    reasoner: TRM,
+    reasoner: ReasonerModule,
     average: AveragedModel,
     optimizers: list[Optimizer],
     config: TrainConfig,
@@ -126,7 +127,7 @@ def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]
     return optimizers
 
 
-def decoding(reasoner: TRM, task: Task, num_steps: int) -> dict[str, Any]:
+def decoding(reasoner: Reasoner, task: Task, num_steps: int) -> dict[str, Any]:
     """The number of steps, up to `num_steps`, that solves most of the whole validation split."""
     puzzles = task.puzzles("validation")
     result = evaluate_fixed(reasoner, task, puzzles, num_steps)
@@ -134,7 +135,7 @@ def decoding(reasoner: TRM, task: Task, num_steps: int) -> dict[str, Any]:
     return {"num_steps": best, "solved_rate": result.solved_rate[best - 1].item(), "num_puzzles": len(puzzles)}
 
 
-def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False) -> TRM:
+def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = False) -> ModuleT:
     """Train `reasoner` and keep its moving average in the folder `out`.
 
     The folder gets `config.json`, `reasoner.safetensors` (the average), `training.safetensors` (to resume) and
@@ -169,7 +170,7 @@ def train(config: TrainConfig, reasoner: TRM, out: Path, *, resume: bool = False
     if saved.exists() and not resume:
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     batch, seconds, curve = load_training_state(saved, state) if saved.exists() else (0, 0.0, [])
-    averaged = cast(TRM, average.module)
+    averaged = cast(ModuleT, average.module)
     facts = provenance(config) | path_facts(base)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=batch + 1)
     started = time.monotonic() - seconds

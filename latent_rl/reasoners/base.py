@@ -1,9 +1,10 @@
 """The contract between reasoners and everything that runs them."""
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latent_rl.types import Carry, ReasonerOutput
 
@@ -45,6 +46,44 @@ class Reasoner(Protocol):
             puzzle_ids: int64 [B], by default 0; reasoners without puzzle embeddings ignore it.
             num_latent_updates: n for this step, instead of the trained one.
         """
+
+
+class ReasonerModule(nn.Module, ABC):
+    """A reasoner with weights: what `latent_rl.train` trains, `save_reasoner` and `load_reasoner` keep.
+
+    A subclass of your own needs an `__init__(config)`, a `step`, and an entry in `checkpoint.ARCHITECTURES`. Muon moves
+    the matrices of the submodules called `blocks`, AdamW the rest.
+
+    Args:
+        config: a frozen dataclass of plain values with at least `vocab_size`, `seq_len`, `width`, `num_latent_updates`
+            and `num_supervision_steps`.
+    """
+
+    config: Any
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size, self.seq_len = config.vocab_size, config.seq_len
+        self.num_latent_updates = config.num_latent_updates
+        self.num_supervision_steps = config.num_supervision_steps
+
+    def initial_carry(self, batch_size: int) -> Carry:
+        """Zeros, float32 [B, L, D]; see `Reasoner.initial_carry`."""
+        states = torch.zeros(batch_size, self.seq_len, self.config.width)
+        return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
+
+    @abstractmethod
+    def step(
+        self,
+        inputs: Tensor,
+        carry: Carry,
+        step_index: int | Tensor,
+        *,
+        puzzle_ids: Tensor | None = None,
+        num_latent_updates: int | None = None,
+    ) -> tuple[Carry, ReasonerOutput]:
+        """Run one supervision step; see `Reasoner.step`."""
 
 
 def best_compute_dtype() -> torch.dtype:

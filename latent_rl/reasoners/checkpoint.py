@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import SafetensorError
@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 
 from latent_rl.config import from_dict, read_json, write_atomically, write_json
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -19,12 +20,13 @@ WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
 STAND_INS = {"sudoku9x9-minimal": "sudoku9x9-hard", "nqueens8": "nqueens8-final"}
 """Tasks that no shipped reasoner is named like, and the shipped one that solves them."""
-ARCHITECTURES: dict[str, tuple[type[TRM], type[TRMConfig]]] = {
+ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "trm": (TRM, TRMConfig),
     "hrm": (HRM, HRMConfig),
     "feedforward": (FeedForward, FeedForwardConfig),
 }
-"""Module and config of what a folder can hold, by the name that its `config.json` gives it."""
+"""Module and config of what a folder can hold, by the name that its `config.json` gives it. To add a network of your
+own, put it here: `module(config)` must make it."""
 
 
 def shipped_reasoners() -> tuple[str, ...]:
@@ -63,13 +65,18 @@ def chosen_steps(name_or_path: str | Path) -> int:
     return load_reasoner(name_or_path).num_supervision_steps
 
 
-def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM:
+@overload
+def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM: ...
+@overload
+def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule: ...
+def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
     """The module that a config describes, with random weights."""
-    modules = {config_class: module for module, config_class in ARCHITECTURES.values()}
-    return modules[type(config)](config, compute_dtype)
+    modules: dict[type, Any] = {config_class: module for module, config_class in ARCHITECTURES.values()}
+    module = modules[type(config)]
+    return module(config) if compute_dtype is None else module(config, compute_dtype)
 
 
-def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> TRM:
+def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
     """Load a reasoner by the name of a shipped one or from a folder, ready for inference.
 
     Args:
@@ -96,7 +103,7 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     return reasoner.requires_grad_(False).eval()
 
 
-def save_reasoner(reasoner: TRM, path: str | Path, facts: dict[str, Any] | None = None) -> None:
+def save_reasoner(reasoner: ReasonerModule, path: str | Path, facts: dict[str, Any] | None = None) -> None:
     """Write a reasoner into a folder, each file atomically.
 
     Args:

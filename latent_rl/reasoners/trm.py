@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.reasoners.base import best_compute_dtype
+from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Carry, ReasonerOutput
 
@@ -131,7 +131,7 @@ def run_blocks(blocks: nn.ModuleList, states: Tensor) -> Tensor:
     return states
 
 
-class TRM(nn.Module):
+class TRM(ReasonerModule):
     """Tiny recursive model with an MLP-mixer or attention, an integer step index and a halting head.
 
     z_L <- f(z_L + z_H + x) n times, then z_H <- f(z_H + z_L): one recursion; T recursions: one supervision step,
@@ -146,13 +146,11 @@ class TRM(nn.Module):
             Default: bfloat16 where the machine has it.
     """
 
+    config: TRMConfig
+
     def __init__(self, config: TRMConfig, compute_dtype: torch.dtype | None = None) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.compute_dtype = compute_dtype or best_compute_dtype()
-        self.vocab_size, self.seq_len = config.vocab_size, config.seq_len
-        self.num_latent_updates = config.num_latent_updates
-        self.num_supervision_steps = config.num_supervision_steps
         width, std = config.width, config.width**-0.5
         self.embed_tokens = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if config.step_embedding:

@@ -1,4 +1,6 @@
-"""The tasks by name."""
+"""The tasks by name. To add one, put it into `TASKS`."""
+
+import importlib
 
 from latent_rl.errors import UnknownNameError
 from latent_rl.tasks.base import Task
@@ -30,11 +32,19 @@ def task_names() -> tuple[str, ...]:
 def make_task(task: "str | Task") -> Task:
     """The task of that name; a task is returned as it is.
 
+    As with `gym.make`, "module:name" imports the module first, so that it can put its task into `TASKS`.
+
     Raises:
-        UnknownNameError: no task has that name.
+        UnknownNameError: no task has that name, or there is no such module.
     """
     if not isinstance(task, str):
         return task
-    if task not in TASKS:
-        raise UnknownNameError("task", task, TASKS)
-    return TASKS[task]
+    module, _, name = task.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UnknownNameError(f"task ({error})", task, TASKS) from error
+    if name not in TASKS:
+        raise UnknownNameError("task", name, TASKS)
+    return TASKS[name]
