@@ -13,7 +13,6 @@ from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
 from latent_rl.agents.replay import Frame, board_image, frames, telling_puzzle, write_gif
 from latent_rl.agents.report import (
-    EVALUATION_TAGS,
     HEADINGS,
     csv_text,
     draw,
@@ -57,6 +56,10 @@ class Comparison(Setting):
         rows = compare(self)
         if self.json:
             print(json.dumps(rows, indent=2))
+
+    def training_steps(self, agent: str) -> int:
+        """Environment steps that a learned agent trains for."""
+        return self.total_timesteps or agent_spec(agent).total_timesteps
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -145,8 +148,11 @@ def run_one(
         return policy, load_outcome(saved, display_name(name, policy))
     outcome = evaluate_policy(core, policy, test)
     save_outcome(saved, outcome)
-    steps = (args.total_timesteps or agent_spec(name).total_timesteps) if is_learned(name) else 0
-    log_evaluation(logs, report_row(outcome), steps)
+    learned = [agent for agent in args.agents if is_learned(agent)]
+    longest = max((args.training_steps(agent) for agent in learned), default=1)
+    trained = args.training_steps(name) if is_learned(name) else 0
+    facts = {"agent": outcome.agent, "seed": seed, "training steps": trained}
+    log_evaluation(logs, report_row(outcome), [trained] if trained else [0, longest], facts)
     return policy, outcome
 
 
@@ -156,9 +162,14 @@ def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title
 
     learned = [row["agent"] for row in rows if is_learned(row["agent"])]
     with SummaryWriter(str(args.out / "tensorboard" / "overview")) as writer:
-        charts = {tag: ["Multiline", [f"eval/{tag}"]] for tag in EVALUATION_TAGS}
-        training = {tag: ["Multiline", [f"rollout/{tag}"]] for tag in ("solved_rate", "mean_passes", "ep_rew_mean")}
-        writer.add_custom_scalars({"held-out puzzles": charts, "training": training})
+        writer.add_custom_scalars({"held-out puzzles (lines and dots) and training (curves)": {
+            title: ["Multiline", [f"eval/{tag}", f"rollout/{curve}"]]
+            for title, tag, curve in (
+                ("solved rate", "solved_rate", "solved_rate"),
+                ("forward passes", "mean_passes", "mean_passes"),
+                ("return", "mean_return", "ep_rew_mean"),
+            )
+        }})  # fmt: skip
         writer.add_figure("solved rate against passes", draw(title, rows, learned))
         writer.add_text("comparison", markdown_table(HEADINGS, [table_cells(row) for row in rows]))
         for frame in episode[:-1]:

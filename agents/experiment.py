@@ -90,7 +90,9 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     write_json(args.out / "config.json", args.facts())
     plot(args.out / "comparison.png", title, rows, [args.agent])
     for row in rows:
-        log_evaluation(logs / row["agent"], row, timesteps if row["agent"] == args.agent else 0)
+        trained = timesteps if row["agent"] == args.agent else 0
+        facts = {"agent": row["agent"], "seed": args.seed, "training steps": trained}
+        log_evaluation(logs / row["agent"], row, [trained] if trained else [0, timesteps], facts)
     console.print(
         f"Trained in {trained:.0f} s, all in {time.monotonic() - started:.0f} s. Report in {args.out};"
         f" compare in TensorBoard: tensorboard --logdir {logs}"

@@ -99,16 +99,23 @@ def plot(path: Path, title: str, rows: Sequence[Row], learned: Sequence[str]) ->
     write_atomically(path, buffer.getvalue())
 
 
-def log_evaluation(folder: Path, row: Row, step: int) -> None:
-    """Write one agent's evaluation into its TensorBoard run, under the same tags for all.
+def log_evaluation(folder: Path, row: Row, steps: Sequence[int], facts: Mapping[str, str | int]) -> None:
+    """Write one agent's evaluation into its TensorBoard run: the same tags for all, and a line of the HParams table.
 
     Args:
         folder: the run.
         row: of the report.
-        step: its training steps, the place of the point; 0 for those that do not train.
+        steps: training steps at which the values are drawn; two make a line, beside the curves of agents that train.
+        facts: the columns of the HParams table, before the metrics.
     """
     from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
 
+    metrics = {f"eval/{tag}": row[tag] for tag in EVALUATION_TAGS}
     with SummaryWriter(str(folder)) as writer:
-        for tag in EVALUATION_TAGS:
-            writer.add_scalar(f"eval/{tag}", row[tag], step)
+        for tag, value in metrics.items():
+            for step in steps:
+                writer.add_scalar(tag, value, step)
+        # Not writer.add_hparams, which would make a run of its own for them.
+        for summary in hparams(dict(facts), metrics):
+            writer.file_writer.add_summary(summary)

@@ -10,6 +10,9 @@ import torch
 from helpers import TASK, random_core
 from PIL import Image
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from latent_rl.agents import compare as module
 from latent_rl.agents.baselines import two_threshold_rule
@@ -61,6 +64,29 @@ def test_a_comparison_leaves_what_it_promises_and_goes_on_where_it_was(tmp_path:
     assert compare(small(tmp_path)) == rows
     with pytest.raises(InvalidValueError, match="cost_per_pass differ"):
         compare(small(tmp_path, cost_per_pass=0.5))
+
+
+def test_tensorboard_shows_the_comparison_at_once(tmp_path: Path) -> None:
+    """Lines for what does not train beside the curves of what does; HParams with final metrics; a layout that fits."""
+    compare(small(tmp_path, agents=("rule", "dqn"), seeds=1))
+    runs = {}
+    for name in ("rule/seed0", "dqn/seed0", "overview"):
+        runs[name] = EventAccumulator(str(tmp_path / "tensorboard" / name))
+        runs[name].Reload()
+    row = json.loads((tmp_path / "report.json").read_text())[0]
+    line = [(event.step, event.value) for event in runs["rule/seed0"].Scalars("eval/solved_rate")]
+    assert line == [(0, pytest.approx(row["solved_rate"])), (256, pytest.approx(row["solved_rate"]))]
+    assert [event.step for event in runs["dqn/seed0"].Scalars("eval/solved_rate")] == [256]
+    for name in ("rule/seed0", "dqn/seed0"):
+        content = runs[name].summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        columns = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert columns["agent"].string_value == name.split("/")[0]
+        assert columns["training steps"].number_value == (256 if name == "dqn/seed0" else 0)
+    content = runs["overview"].Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    charts = Layout.FromString(content).category[0].chart
+    tags = {tag for chart in charts for tag in chart.multiline.tag}
+    assert len(charts) == 3
+    assert tags <= set(runs["dqn/seed0"].Tags()["scalars"])
 
 
 def test_wrong_names_cost_nothing(tmp_path: Path) -> None:
