@@ -1,5 +1,6 @@
 """A user's own task and network: what the bases owe them."""
 
+import pickle
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from latent_rl.envs import Core, register
 from latent_rl.errors import CheckpointError, PuzzleError, UnknownNameError
 from latent_rl.optim import muon
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
-from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner
+from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner, shared_reasoner
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import TASKS, make_task
@@ -124,6 +125,12 @@ def test_an_own_network_trains_resumes_saves_and_loads(optimizer: str, tmp_path:
 def test_a_network_without_blocks_gets_adamw_alone() -> None:
     optimizers = muon(Linear(LinearConfig(vocab_size=4, seq_len=4)), 1e-3, 1e-3, 0.1)
     assert [type(optimizer).__name__ for optimizer in optimizers] == ["AdamW"]
+
+
+def test_a_shared_reasoner_is_one_and_is_sent_to_other_processes_by_name() -> None:
+    """Ray pickles what makes an environment: a reasoner cached in a script could not be found there."""
+    assert shared_reasoner("sudoku4x4") is shared_reasoner("sudoku4x4")
+    assert pickle.loads(pickle.dumps(shared_reasoner)) is shared_reasoner
 
 
 def test_a_folder_of_an_unregistered_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

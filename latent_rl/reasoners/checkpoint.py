@@ -1,6 +1,7 @@
 """Save and load reasoners: a folder with `config.json` and `reasoner.safetensors`; never a pickle."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, overload
 
@@ -101,6 +102,12 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} must hold the weights of {CONFIG} beside it: {error}") from error
     return reasoner.requires_grad_(False).eval()
+
+
+@functools.cache
+def shared_reasoner(name_or_path: str | Path) -> ReasonerModule:
+    """The reasoner that `load_reasoner` loads, once in a process: for many environments that take one each."""
+    return load_reasoner(name_or_path)
 
 
 def save_reasoner(reasoner: ReasonerModule, path: str | Path, facts: dict[str, Any] | None = None) -> None:
