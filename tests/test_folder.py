@@ -263,11 +263,6 @@ def edit_facts(place: Path, change: Any) -> None:
     (place / "dataset.json").write_text(json.dumps(facts))
 
 
-def shifted(array: np.ndarray) -> np.ndarray:
-    """Right up to row 5, then five rows late."""
-    return np.concatenate([array[:5], array[:-5]])
-
-
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -293,6 +288,10 @@ def cut(path: Path) -> None:
         (
             lambda p: damage(p, "labels", lambda a: np.concatenate([a[:5], a[:-5]])),
             r"labels that solve their inputs; those of row 5 do not",
+        ),
+        (
+            lambda p: (edit_facts(p, lambda f: f.update(ignore_label_id=None)), damage(p, "labels", lambda a: a * 0)),
+            r"must hold labels in 1\.\.5; got 0\.\.0",
         ),
         (lambda p: damage(p, "puzzle_indices", lambda a: a + 1), "puzzle_indices must rise from 0 to 90; got 1, 2"),
         (lambda p: damage(p, "group_indices", lambda a: a[::-1]), "group_indices must rise from 0 to 90; got 90"),

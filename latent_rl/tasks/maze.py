@@ -37,6 +37,7 @@ class Maze:
     """
 
     sizes = range(5, 33)
+    """The N that there may be."""
     num_symmetry_draws = 2
     vocab_size = 6
     comment = "//"

@@ -42,6 +42,7 @@ class NQueens:
     """
 
     sizes = range(4, 13)
+    """The n that there may be."""
     num_symmetry_draws = 1
     vocab_size = 3
 

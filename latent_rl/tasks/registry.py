@@ -24,8 +24,8 @@ TASKS: dict[str, Task] = {
         NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
         NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
         Maze("maze10", 10),
-        Maze("maze14", 14, counts=(8000, 500, 1000)),
-        Maze("maze20", 20, counts=(4000, 500, 1000)),
+        Maze("maze14", 14, counts=(4000, 500, 1000)),
+        Maze("maze20", 20, counts=(2000, 500, 1000)),
         Maze("maze30", 30, counts=(1000, 200, 1000)),
     )
 }

@@ -15,6 +15,8 @@ from latent_rl.tasks.base import Split
 from latent_rl.types import Puzzles
 
 FACTS = "dataset.json"
+ARRAYS = {"inputs": 2, "labels": 2, "puzzle_identifiers": 1, "puzzle_indices": 1, "group_indices": 1}
+"""The files of a split, and how many axes each has."""
 VALIDATION_SHARE, MAX_VALIDATION = 10, 1000
 """One of so many groups of the training folder is kept for validation, at most so many of them."""
 
@@ -149,10 +151,6 @@ def read_arrays(folder: Path, split: Split) -> tuple[Facts, StoredPuzzles]:
     if split == "train":
         return facts, _rows(stored, slice(puzzles[groups[first_held_out]]))
     return facts, _rows(stored, torch.from_numpy(puzzles[groups[first_held_out:-1]].astype(np.int64)))
-
-
-ARRAYS = {"inputs": 2, "labels": 2, "puzzle_identifiers": 1, "puzzle_indices": 1, "group_indices": 1}
-"""The files of a split, and how many axes each has."""
 
 
 def num_validation(num_groups: int, source: Path) -> int:
