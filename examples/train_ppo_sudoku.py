@@ -15,6 +15,9 @@ from latent_rl.agents.experiment import Experiment, main
 class Args(Experiment):
     """Train PPO on the step policy of a shipped reasoner."""
 
+    total_timesteps: int | None = 131_072
+    """Environment steps of training: half of what comparisons take, for an answer in four minutes."""
+
 
 if __name__ == "__main__":
     sys.exit(main(tyro.cli(Args, description=__doc__)))
