@@ -95,18 +95,19 @@ def batching(settings: Settings) -> list[Row]:
     """The two-threshold rule on hard 9x9: continuous batching, batches that shrink, batches that wait."""
     setting = Setting(task="sudoku9x9-hard")
     core = setting.make_core()
+    size = BATCH_SIZE // 2
     rule = two_threshold_rule(core, 0.9, 16)
     puzzles = first(core.task, "test", settings.pick(128, 64))
-    parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(BATCH_SIZE)]
+    parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(size)]
 
     def run(continuous: bool, waiting: bool) -> float:
         if continuous:
-            Solver(core, rule, BATCH_SIZE).solve(puzzles)
+            Solver(core, rule, size).solve(puzzles)
         for part in [] if continuous else parts:
             if waiting:
                 wait_for_the_slowest(core, rule, part)
             else:
-                Solver(core, rule, BATCH_SIZE).solve(part)
+                Solver(core, rule, size).solve(part)
         return len(puzzles)
 
     contestants: dict[str, Contestant] = {
