@@ -151,7 +151,7 @@ def run_one(
     learned = [agent for agent in args.agents if is_learned(agent)]
     longest = max((args.training_steps(agent) for agent in learned), default=1)
     trained = args.training_steps(name) if is_learned(name) else 0
-    facts = {"agent": outcome.agent, "seed": seed, "training steps": trained}
+    facts: dict[str, str | int] = {"agent": outcome.agent, "seed": seed, "training steps": trained}
     log_evaluation(logs, report_row(outcome), [trained] if trained else [0, longest], facts)
     return policy, outcome
 
