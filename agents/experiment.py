@@ -91,7 +91,7 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     plot(args.out / "comparison.png", title, rows, [args.agent])
     for row in rows:
         steps = timesteps if row["agent"] == args.agent else 0
-        facts = {"agent": row["agent"], "seed": args.seed, "training steps": steps}
+        facts: dict[str, str | int] = {"agent": row["agent"], "seed": args.seed, "training steps": steps}
         log_evaluation(logs / row["agent"], row, [steps] if steps else [0, timesteps], facts)
     console.print(
         f"Trained in {trained:.0f} s, all in {time.monotonic() - started:.0f} s. Report in {args.out};"
