@@ -282,9 +282,10 @@ def test_shipped_reasoners_solve_test_puzzles(name: str) -> None:
     from latent_rl.reasoners.checkpoint import reasoner_facts
     from latent_rl.tasks.base import first
 
-    task, best = make_task(name), reasoner_facts(name)["decoding"]["num_steps"]
+    facts = reasoner_facts(name)
+    task, best = make_task(facts["train"]["task"]), facts["decoding"]["num_steps"]
     result = evaluate_fixed(load_reasoner(name), task, first(task, "test", 200), best)
-    promised = {"sudoku4x4": 0.99, "sudoku6x6": 0.985, "sudoku9x9": 0.96}.get(name, 0.8)
+    promised = {"sudoku4x4": 0.99, "sudoku6x6": 0.985, "sudoku9x9": 0.96, "sudoku9x9-hard": 0.8}.get(name, 0.5)
     assert result.solved_rate[-1] >= promised
 
 
