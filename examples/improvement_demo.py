@@ -80,7 +80,7 @@ def main(args: Args) -> float:
     diagnosis = diagnose(reasoner, task, puzzles, args.steps)
     table = Table("step", "solved", "margin", "dL/dw", "numeric", "largest gap", "margin > 0")
     margins, slopes, gaps = [], [], []
-    for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, puzzles.inputs, args.steps), strict=True):
+    for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, puzzles, args.steps), strict=True):
         logits = output.reference_logits.double(), output.conditional_logits.double()
         margin = advantage_margin(*logits, puzzles.labels)[is_open]
         slope, difference = (values[is_open] for values in measured_slopes(*logits, puzzles.labels))

@@ -41,6 +41,7 @@ __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.errors import LatentRLError as LatentRLError
+    from latent_rl.reasoners.base import ReasonerModule as ReasonerModule
     from latent_rl.reasoners.checkpoint import load_reasoner as load_reasoner
     from latent_rl.reasoners.checkpoint import save_reasoner as save_reasoner
     from latent_rl.reasoners.checkpoint import shipped_reasoners as shipped_reasoners
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.reasoners.public import load_public_checkpoint as load_public_checkpoint
     from latent_rl.reasoners.trm import TRM as TRM
     from latent_rl.reasoners.trm import TRMConfig as TRMConfig
+    from latent_rl.tasks.grids import GridTask as GridTask
     from latent_rl.tasks.registry import make_task as make_task
     from latent_rl.tasks.registry import task_names as task_names
     from latent_rl.trainer import TrainConfig as TrainConfig

@@ -56,5 +56,5 @@ def make_task(task: "str | Task") -> Task:
         except ModuleNotFoundError as error:
             raise UnknownNameError(f"task ({error})", task, TASKS) from error
     if name not in TASKS:
-        raise UnknownNameError("task or folder" if "/" in task else "task", task, TASKS)
+        raise UnknownNameError("task or folder" if "/" in name else "task", name, TASKS)
     return TASKS[name]
