@@ -20,6 +20,8 @@ from latent_rl.tasks.registry import make_task
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+MEASURED = ("performance.md", "reproduction.md")
+"""Pages of measurements, whose commands take hours; `test_benchmarks.py` and others run these on small budgets."""
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout, not the wheel alone")
 
 OTHER_LANGUAGES = ("", "text", "{toctree}", "{contents}", "{include}", "{eval-rst}")
@@ -114,7 +116,7 @@ def test_a_task_or_a_network_of_your_own_fits_in_60_lines(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in MEASURED], ids=lambda page: page.name)
 def test_the_code_runs(page: Path, folder: Path) -> None:
     """In the page's order: files are saved, commands run, and other Python blocks share one session."""
     if page.stem == "ecosystem":
