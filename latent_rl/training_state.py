@@ -39,7 +39,7 @@ class Progress:
 
     def facts(self) -> dict[str, Any]:
         """The same as plain JSON values, for the run's `config.json`."""
-        return asdict(self) | {"seconds": round(self.seconds), "cpu_seconds": round(self.cpu_seconds, 1)}
+        return asdict(self) | {"seconds": round(self.seconds), "cpu_seconds": round(self.cpu_seconds, 3)}
 
 
 @dataclass(frozen=True)
