@@ -22,6 +22,8 @@ def workers() -> Iterator[None]:
     distributed.init_process_group()  # gloo for tensors on a CPU, nccl for those on GPUs
     try:
         yield
+        # The first worker has more to do at the end; one that leaves before it can abort in gloo's threads.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
