@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from latent_rl.config import write_atomically
-from latent_rl.errors import UnknownNameError
-from latent_rl.tasks.base import SPLITS, Split
+from latent_rl.tasks.base import Split, check_split
 from latent_rl.types import Puzzles
 
 FOLDER = Path(__file__).parent / "banks"
@@ -24,8 +23,7 @@ def load_bank(name: str, split: Split) -> Puzzles:
     Raises:
         UnknownNameError: there is no such split.
     """
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    check_split(split)
     with np.load(FOLDER / f"{name}.npz") as file:
         labels = file[f"{split}_answers"]
         given = np.unpackbits(file[f"{split}_given"], axis=1, count=labels.shape[1]).astype(bool)

@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Puzzles, Symmetry
 
 Split = Literal["train", "validation", "test"]
@@ -14,6 +14,16 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Source = Callable[[Split], Puzzles]
 """Gives the base puzzles of a split; splits never share one."""
 PuzzlesT = TypeVar("PuzzlesT", bound=Puzzles)
+
+
+def check_split(split: str) -> None:
+    """Refuse what is no split.
+
+    Raises:
+        UnknownNameError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
 
 
 @runtime_checkable

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
-from latent_rl.tasks.base import SPLITS, Source, Split
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.tasks.base import SPLITS, Source, Split, check_split
 from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
 from latent_rl.tasks.maze_boards import Plane, distances, draw_mazes, pack, path_lengths
 from latent_rl.types import Puzzles, Symmetry
@@ -69,8 +69,7 @@ class Maze:
         Raises:
             UnknownNameError: there is no such split.
         """
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
+        check_split(split)
         return self._source(split)
 
     def _draw(self, split: Split) -> Puzzles:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
-from latent_rl.tasks.base import SPLITS, Source, Split
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.tasks.base import Source, Split, check_split
 from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
 from latent_rl.tasks.nqueens_boards import HoldOut, completable, draw_splits, solutions
 from latent_rl.types import Puzzles, Symmetry
@@ -83,8 +83,7 @@ class NQueens:
         Raises:
             UnknownNameError: there is no such split.
         """
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
+        check_split(split)
         return self._source(split)
 
     def _draw(self, split: Split) -> Puzzles:
