@@ -12,6 +12,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.agents.tune import untuned
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps, default_reasoner, load_reasoner
 from latent_rl.tasks.puzzle_io import STANDARD_STREAM
 from latent_rl.types import Puzzles
@@ -53,10 +54,9 @@ class Solve(Process):
 
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
-        reasoner = load_reasoner(self.reasoner or default_reasoner(self.task))
-        if self.compile:
-            reasoner.compile()
-        core = self.make_core(reasoner)
+        core = self.make_core(load_reasoner(self.reasoner or default_reasoner(self.task)))
+        if self.compile and isinstance(core.reasoner, ReasonerModule):
+            core.reasoner.compile()
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)
 
     def make_policy(self, core: Core) -> StepPolicy:

@@ -25,7 +25,7 @@ from latent_rl.envs.randomness import derive, normal, uniform
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.state import Seen, State, Transition
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.evaluation import check_fits
+from latent_rl.evaluation import fitted
 from latent_rl.improvement import guided_carry, guided_logits, log_softmax
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner
@@ -88,8 +88,8 @@ class Core:
         self.task = make_task(task)
         if reasoner is None:
             reasoner = default_reasoner(self.task.name)
-        self.reasoner: Reasoner = load_reasoner(reasoner) if isinstance(reasoner, str | Path) else reasoner
-        check_fits(self.reasoner, self.task)
+        loaded = load_reasoner(reasoner) if isinstance(reasoner, str | Path) else reasoner
+        self.reasoner: Reasoner = fitted(loaded, self.task)
         self.mode = make_action_mode(actions)
         for kind, name, known in (
             ("reward", reward, POTENTIALS), ("observation", observation, OBSERVATIONS), ("submit", submit, SUBMIT)

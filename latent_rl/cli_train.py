@@ -59,8 +59,8 @@ class Train:
     """Blocks in the network; default 1."""
     num_answer_layers: int | None = None
     """With hrm: blocks in the answer's network; default 1."""
-    mixer: Literal["mlp", "attention"] | None = None
-    """How cells see each other; default mlp, with hrm attention."""
+    mixer: Literal["mlp", "attention", "convolution"] | None = None
+    """How cells see each other (convolution: the 8 neighbours on a square board); default mlp, with hrm attention."""
     num_cycles: int | None = None
     """T, all but the last without gradient; default 1, with hrm 2."""
     num_latent_updates: int | None = None

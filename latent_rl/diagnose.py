@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.evaluation import check_fits, unroll
+from latent_rl.evaluation import fitted, unroll
 from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence, relative_change
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.statistics import bootstrap_interval, enough_steps
@@ -94,7 +94,7 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, b
     Raises:
         InvalidValueError: the reasoner does not fit the task, or the number of steps is below 1.
     """
-    check_fits(reasoner, task)
+    reasoner = fitted(reasoner, task)
     if num_steps < 1:
         raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
     values: list[Tensor] = []

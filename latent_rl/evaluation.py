@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.tasks.base import Task
 from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
 
@@ -54,6 +54,18 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
         )
 
 
+def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
+    """The reasoner, on boards of the task's size if its weights fit any.
+
+    Raises:
+        InvalidValueError: it does not fit.
+    """
+    if isinstance(reasoner, ReasonerModule) and reasoner.seq_len != task.seq_len:
+        reasoner = reasoner.resized(task.seq_len) or reasoner
+    check_fits(reasoner, task)
+    return reasoner
+
+
 @torch.no_grad()
 def unroll(
     reasoner: Reasoner, puzzles: Puzzles, num_steps: int, guidance_scale: float = 1.0
@@ -74,7 +86,7 @@ def evaluate_fixed(
     reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, batch_size: int = 256
 ) -> FixedStepResult:
     """Run `num_steps` supervision steps on every puzzle and judge the constrained answer after each."""
-    check_fits(reasoner, task)
+    reasoner = fitted(reasoner, task)
     if num_steps < 1:
         raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
     rows: list[Tensor] = []

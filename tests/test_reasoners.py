@@ -17,11 +17,13 @@ from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
 from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, rms_norm, swiglu_width
 from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.tasks.registry import make_task
 
 BASE = TASK.puzzles("test").map(lambda tensor: tensor[:8])
 VARIANTS = [
     {},
     {"mixer": "attention"},
+    {"mixer": "convolution"},
     {"num_layers": 2, "num_cycles": 3, "num_latent_updates": 4},
     {"feedback": True},
     {"step_embedding": False},
@@ -107,6 +109,48 @@ def test_the_recursion_by_hand() -> None:
     torch.testing.assert_close(carry.answer, answer)
     torch.testing.assert_close(carry.latent, latent)
     torch.testing.assert_close(output.conditional_logits, answer @ reasoner.head.T)
+
+
+class TestConvolution:
+    """A network whose weights know nothing of the board's size."""
+
+    def test_it_filters_every_channel_of_the_board(self) -> None:
+        (block,) = random_reasoner(mixer="convolution").blocks
+        states = torch.randn(16, 3, 16)
+        board = states.permute(1, 2, 0).reshape(3, 16, 4, 4)
+        wanted = F.conv2d(board, block.kernel.permute(2, 0, 1)[:, None], padding=1, groups=16)
+        after = rms_norm(states + wanted.flatten(2).permute(2, 0, 1))
+        torch.testing.assert_close(block(states), rms_norm(after + block.channels(after)))
+
+    def test_a_pass_carries_news_one_cell_far(self) -> None:
+        reasoner = random_reasoner(make_task("sudoku9x9"), mixer="convolution")
+        boards = torch.ones(2, 81, dtype=torch.int64)
+        boards[1, 40] = 2  # the middle; of the six passes in two steps, two read only what the others have written
+        first, second = (logits[1] != logits[0] for logits in some_steps(reasoner, boards, 2))
+        rows, columns = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")
+        distance = torch.maximum((rows - 4).abs(), (columns - 4).abs()).flatten()
+        assert torch.equal(first.any(1), distance <= 3)
+        assert second.any(1).all()
+
+    def test_it_runs_on_boards_of_any_size(self) -> None:
+        reasoner = random_reasoner(mixer="convolution")
+        whole, corner = reasoner.resized(100), reasoner.resized(49)
+        assert whole is not None
+        assert corner is not None
+        boards = torch.randint(1, TASK.vocab_size, (4, 10, 10))
+        (wide,) = some_steps(whole, boards.flatten(1), 1)
+        (narrow,) = some_steps(corner, boards[:, :7, :7].flatten(1), 1)
+        # News from beyond these 7x7 cells have not reached the first 4x4 after one step of three passes.
+        near = narrow.view(4, 7, 7, -1)[:, :4, :4]
+        torch.testing.assert_close(wide.view(4, 10, 10, -1)[:, :4, :4], near)
+
+    def test_others_are_tied_to_their_size(self) -> None:
+        assert random_reasoner().resized(100) is None
+        assert random_reasoner(mixer="convolution", positions="learned").resized(100) is None
+
+    def test_a_board_must_be_square(self) -> None:
+        with pytest.raises(InvalidValueError, match="needs a square board; got 12 positions"):
+            random_reasoner(make_task("sudoku6x6"), mixer="convolution").resized(12)
 
 
 def test_cycles_repeat_the_recursion() -> None:

@@ -1,7 +1,7 @@
 """The contract between reasoners and everything that runs them."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,11 @@ class ReasonerModule(nn.Module, ABC):
         """Zeros, float32 [B, L, D]; see `Reasoner.initial_carry`."""
         states = torch.zeros(batch_size, self.seq_len, self.config.width)
         return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
+
+    def resized(self, seq_len: int) -> Self | None:
+        """The same weights on boards of another number of cells; None, as here, if they are tied to one number."""
+        del seq_len
+        return None
 
     @abstractmethod
     def step(

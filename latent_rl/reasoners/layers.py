@@ -1,10 +1,13 @@
 """The layers of a recursive reasoner. Weights stay float32; they compute in the dtype of their input."""
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from latent_rl.errors import InvalidValueError
 
 RMS_EPSILON = 1e-5
 
@@ -132,9 +135,39 @@ class AttentionBlock(nn.Module):
         return rms_norm(x + self.channels(x))
 
 
-BLOCKS: dict[str, type[MixerBlock] | type[AttentionBlock]] = {
+class ConvolutionBlock(nn.Module):
+    """A 3x3 filter per channel over a square board, then SwiGLU across channels, each with a residual and a post-norm;
+    on [L, B, D]. No weight depends on the board's size.
+    """
+
+    cells_first = True
+
+    def __init__(self, width: int, num_heads: int, num_positions: int, expansion: float, rotary: bool) -> None:
+        super().__init__()
+        self.size = math.isqrt(num_positions)
+        if self.size**2 != num_positions:
+            raise InvalidValueError(f'mixer "convolution" needs a square board; got {num_positions} positions.')
+        self.kernel = nn.Parameter(truncated_normal(3, 3, width, std=1 / 3))
+        self.channels = SwiGLU(width, expansion)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [L, B, D] to [L, B, D]."""
+        x = rms_norm(x + self._filtered(x))
+        return rms_norm(x + self.channels(x))
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        # Nine shifted products, which compile into one loop: the channels are last, where the library's own
+        # convolution is slow.
+        size, kernel = self.size, self.kernel.to(x.dtype)
+        board = F.pad(x.unflatten(0, (size, size)), (0, 0, 0, 0, 1, 1, 1, 1))
+        shifted = (board[r : r + size, c : c + size] * kernel[r, c] for r in range(3) for c in range(3))
+        return reduce(torch.add, shifted).flatten(0, 1)
+
+
+BLOCKS: dict[str, type[MixerBlock] | type[AttentionBlock] | type[ConvolutionBlock]] = {
     "mlp": MixerBlock,
     "mlp_cell_norm": CellNormMixerBlock,
     "attention": AttentionBlock,
+    "convolution": ConvolutionBlock,
 }
 """Kinds of block by the name of their mixer."""

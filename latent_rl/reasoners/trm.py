@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ class TRMConfig:
     num_layers: int = 1
     """Blocks in the network."""
     mixer: str = "mlp"
-    """How cells see each other: "mlp" (best on small fixed grids), "attention", "mlp_cell_norm" (the public TRM's)."""
+    """How cells see each other: "mlp" (best on small fixed grids), "attention", "convolution" (with the eight around
+    them on a square board: best on mazes) or "mlp_cell_norm" (the public TRM's)."""
     num_heads: int = 4
     """Heads, with attention."""
     expansion: float = 4.0
@@ -190,6 +191,18 @@ class TRM(ReasonerModule):
         """
         # The class's function: a bound method would take the weights of this module along into every copy of it.
         self._compiled = torch.compile(type(self)._recurse, **{"dynamic": False, **options})
+
+    def resized(self, seq_len: int) -> Self | None:
+        """With mixer "convolution", whose weights don't depend on the board's size; see `ReasonerModule.resized`.
+
+        Raises:
+            InvalidValueError: it is no square.
+        """
+        if self.config.mixer != "convolution" or self.config.positions == "learned":
+            return None
+        twin = type(self)(replace(self.config, seq_len=seq_len), self.compute_dtype)
+        twin.load_state_dict(self.state_dict())
+        return twin.requires_grad_(False).eval()
 
     def initial_carry(self, batch_size: int) -> Carry:
         """One fixed random vector per state, at every cell."""
