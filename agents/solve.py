@@ -12,7 +12,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.agents.tune import untuned
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, default_reasoner, load_reasoner
 from latent_rl.tasks.puzzle_io import STANDARD_STREAM
 from latent_rl.types import Puzzles
@@ -35,6 +35,8 @@ class Solve(Process):
     """Choose the baselines' constants on this many validation puzzles first; 0 takes default ones."""
     batch_size: int = Solver.batch_size
     """Puzzles that are solved at the same time."""
+    device: str | None = None
+    """Such as cpu or cuda:1; default: a GPU if there is one."""
     compile: bool = False
     """Compile the reasoner: faster steps after up to a minute; pays off from some ten thousand puzzles on."""
     seed: int = 0
@@ -54,7 +56,8 @@ class Solve(Process):
 
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
-        core = self.make_core(load_reasoner(self.reasoner or default_reasoner(self.task)))
+        reasoner = load_reasoner(self.reasoner or default_reasoner(self.task))
+        core = self.make_core(reasoner.to(chosen_device(self.device)))
         if self.compile and isinstance(core.reasoner, ReasonerModule):
             core.reasoner.compile()
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)

@@ -181,7 +181,7 @@ class Core:
         """The observation of every row, float32 [B, observation_size] within +-`OBSERVATION_BOUND`."""
         parts = [state.features]
         if self.observation == "latent":
-            parts.append(pooled_states(state.carry))
+            parts.append(pooled_states(state.carry).to(state.features.device))
         elif self.observation == "verifier":
             parts.append(self.task.satisfied_share(state.puzzles.inputs, state.prediction)[:, None])
         return torch.cat(parts, dim=1).clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
@@ -215,7 +215,7 @@ class Core:
             scale = decision.guidance_scale
             carry = guided_carry(state.carry, carry, scale)
             logits = guided_logits(output.reference_logits, logits, scale[:, None, None])
-            carry = replace(carry, prediction=logits.argmax(-1))
+            carry = replace(carry, prediction=logits.argmax(-1).to(carry.prediction.device))
             output = replace(output, conditional_logits=logits)
         given = self.task.is_given(state.inputs)
         log_probs = log_softmax(self.task.constrain(state.inputs, logits))
@@ -300,5 +300,5 @@ class Core:
         latent = state.carry.latent.clone()
         keys = derive(derive(state.keys[rows], _NOISE_STREAM), state.step[rows])
         draws = normal(keys, latent[0].numel()).view(-1, *latent.shape[1:])
-        latent[rows] += (noise[rows, None, None] * draws).to(latent.dtype)
+        latent[rows] += (noise[rows, None, None] * draws).to(latent)
         return replace(state, carry=replace(state.carry, latent=latent))

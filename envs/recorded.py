@@ -106,6 +106,6 @@ class RecordedCore(Core):
         self._potential[rows, age] = seen.potential
         self._shown[rows, age] = seen.shown
         for field in fields(Carry):
-            getattr(self._carry, field.name)[rows] = getattr(seen.carry, field.name)
+            getattr(self._carry, field.name)[rows] = getattr(seen.carry, field.name).cpu()
         self._passes.fill_(seen.passes)
         self._length[rows] += 1

@@ -15,6 +15,7 @@ from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
+from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import (
     CONFIG,
     chosen_steps,
@@ -48,12 +49,14 @@ class Evaluate:
     """How many of them; at most the whole split."""
     steps: int | None = None
     """Supervision steps; default: the number that was best on validation when the reasoner was trained."""
+    device: str | None = None
+    """Such as cpu or cuda:1; default: a GPU if there is one."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> None:
         """Evaluate and print."""
-        task, reasoner = make_task(self.task), load_reasoner(self.reasoner)
+        task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
         if self.puzzles is not None:
             puzzles = read_puzzles(self.puzzles, task)
         else:
@@ -118,12 +121,14 @@ class Diagnose:
     """Supervision steps to look at."""
     out: Path | None = None
     """Folder for the JSON, the plot and the TensorBoard run; default: runs/diagnose/<reasoner>."""
+    device: str | None = None
+    """Such as cpu or cuda:1; default: a GPU if there is one."""
     json: bool = False
     """Print JSON instead of tables."""
 
     def run(self) -> None:
         """Diagnose, print and save."""
-        task, reasoner = make_task(self.task), load_reasoner(self.reasoner)
+        task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
         puzzles = first(task, self.split, self.num_puzzles)
         diagnosis = diagnose(reasoner, task, puzzles, self.steps)
         out = self.out or Path("runs/diagnose") / Path(self.reasoner).name

@@ -9,6 +9,7 @@ import tyro
 
 from latent_rl import parallel
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -43,6 +44,8 @@ class Train:
     """Go on from the last save in --out."""
     compile: bool = False
     """Compile the recursion: faster steps after up to a minute."""
+    device: str | None = None
+    """Such as cpu or cuda:1; default: a GPU if there is one (under torchrun each worker takes its own)."""
     threads: int | None = None
     """CPU threads; default: all."""
     init: str | None = None
@@ -79,7 +82,7 @@ class Train:
                 raise InvalidValueError(f"--threads must be at least 1; got {self.threads}.")
             torch.set_num_threads(self.threads)
         task = make_task(self.train.task)
-        reasoner = self._new_reasoner(task)
+        reasoner = self._new_reasoner(task).to(chosen_device(self.device))
         if self.compile:
             reasoner.compile()
         out = self.out or Path("runs") / task.name
@@ -94,6 +97,8 @@ class Train:
         reasoner = make_reasoner(config)
         if self.init is not None:
             start = load_reasoner(self.init)
+            if start.seq_len != task.seq_len:
+                start = start.resized(task.seq_len) or start
             if start.config != config:
                 raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
             reasoner.load_state_dict(start.state_dict())

@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers, reveal
 from latent_rl.halting import continue_target
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.targets import STEP_WEIGHTS
 from latent_rl.tasks.base import Task
 from latent_rl.train_config import TrainConfig
@@ -38,6 +38,11 @@ class Plan:
         """The same with some of the puzzles."""
         puzzles = self.puzzles.map(lambda tensor: tensor[rows])
         return replace(self, puzzles=puzzles, targets=self.targets[:, rows], revealed=self.revealed[rows])
+
+    def to(self, device: torch.device) -> "Plan":
+        """The same on a device."""
+        revealed = self.revealed.to(device)
+        return replace(self, puzzles=self.puzzles.to(device), targets=self.targets.to(device), revealed=revealed)
 
 
 def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, batch: int) -> Plan:
@@ -101,7 +106,8 @@ class Episodes:
     def steps(self, batch: int) -> Iterator[Supervised]:
         """See `Batching.steps`."""
         plan = plan_batch(self.config, self.task, self.base, self.reasoner.num_supervision_steps, batch)
-        return supervise(self.reasoner, plan.rows(parallel.share(len(plan.puzzles))), self.config)
+        plan = plan.rows(parallel.share(len(plan.puzzles))).to(device_of(self.reasoner))
+        return supervise(self.reasoner, plan, self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is carried from batch to batch."""

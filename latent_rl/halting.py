@@ -49,4 +49,4 @@ def continue_target(
     halt, go_on = following.halt_logit, following.continue_logit
     if go_on is None:
         raise InvalidValueError("the continue target needs a reasoner with a continue head; this one has none.")
-    return torch.where(torch.as_tensor(is_last), halt, torch.maximum(halt, go_on)).sigmoid()
+    return torch.where(torch.as_tensor(is_last, device=halt.device), halt, torch.maximum(halt, go_on)).sigmoid()

@@ -82,7 +82,7 @@ def guided_carry(before: Carry, after: Carry, guidance_scale: Tensor) -> Carry:
         after: the carry after it.
         guidance_scale: w, float [B].
     """
-    weight = guidance_scale.to(after.answer.dtype)[:, None, None]
+    weight = guidance_scale.to(after.answer)[:, None, None]
     return replace(after, answer=torch.lerp(before.answer, after.answer, weight))
 
 

@@ -19,6 +19,8 @@ def workers() -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group()  # gloo for tensors on a CPU, nccl for those on GPUs
     try:
         yield

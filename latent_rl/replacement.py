@@ -10,7 +10,7 @@ from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers
 from latent_rl.halting import continue_target, wants_halt
 from latent_rl.losses import NO_TARGET
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.targets import STEP_WEIGHTS
 from latent_rl.tasks.base import Task
 from latent_rl.train_config import TrainConfig
@@ -90,7 +90,7 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
     is_last = after.age >= num_steps
     halts = wants_halt(output, has_continue_value=config.continue_target) & (after.age >= after.minimum)
     leaves = is_last | halts
-    rows = torch.arange(len(age))
+    rows = torch.arange(len(age), device=age.device)
     before = slots.path[rows, (age - 1).clamp(min=0)]
     return (
         after,
@@ -99,8 +99,8 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
             output=output,
             targets=slots.path[rows, age],
             labels=slots.labels,
-            weight=STEP_WEIGHTS[config.step_weights](num_steps)[age],
-            finished=after.age[leaves],
+            weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[age],
+            finished=after.age[leaves].cpu(),
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
             continue_target=continue_target(reasoner, slots.inputs, after.carry, after.age, is_last, slots.puzzle_ids)
             if config.continue_target
@@ -148,7 +148,8 @@ class Replacement:
         """Put the slots back."""
         # Cloned: parts of a file are not aligned as torch's own tensors are, on which the last bit may depend, too.
         share = parallel.share(self.config.batch_size)
-        self.slots = Slots.of(tensors).map(lambda tensor: tensor[share].clone())
+        self.slots = Slots.of(tensors).map(lambda tensor: tensor[share].clone()).to(device_of(self.reasoner))
 
     def _fresh(self, count: int, number: int) -> Slots:
-        return draw_slots(self.config, self.task, self.base, self.reasoner, count, number)
+        slots = draw_slots(self.config, self.task, self.base, self.reasoner, count, number)
+        return slots.to(device_of(self.reasoner))

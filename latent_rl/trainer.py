@@ -81,9 +81,9 @@ def train_batch(
                 group["lr"] = group["peak_lr"] * factor
             optimizer.step()
         average.update_parameters(reasoner)
-        losses.append(loss.item())
+        losses.append(loss.detach())
         finished.append(step.finished)
-    losses = parallel.mean(torch.tensor(losses)).tolist()
+    losses = parallel.mean(torch.stack(losses)).tolist()
     if not all(map(math.isfinite, losses)):
         raise DivergedError(f"the loss must stay finite; got {losses}. Lower lr and muon_lr.")
     with torch.no_grad():

@@ -26,6 +26,10 @@ class Batched:
             },
         )
 
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return self.map(lambda tensor: tensor.to(device))
+
     def select(self, rows: Tensor) -> Self:
         """The given rows (int64 indices, or a bool mask) as a bundle of its own."""
         return self.map(lambda tensor: tensor[rows])
@@ -35,7 +39,7 @@ class Batched:
 
         def merged(mine: Tensor, theirs: Tensor) -> Tensor:
             out = mine.clone()
-            out[rows] = theirs.to(mine.dtype)
+            out[rows] = theirs.to(mine)
             return out
 
         changes: dict[str, Batched | Tensor] = {}

@@ -1,11 +1,13 @@
 """The contract between reasoners and everything that runs them."""
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from latent_rl.errors import InvalidValueError
 from latent_rl.types import Carry, ReasonerOutput
 
 
@@ -40,8 +42,8 @@ class Reasoner(Protocol):
         """Run one supervision step.
 
         Args:
-            inputs: int64 [B, L].
-            carry: the state, B rows.
+            inputs: int64 [B, L]; where they are, the output will be.
+            carry: the state, B rows; the new one stays on the reasoner's device.
             step_index: counted from 0; an int, or int64 [B].
             puzzle_ids: int64 [B], by default 0; reasoners without puzzle embeddings ignore it.
             num_latent_updates: n for this step, instead of the trained one.
@@ -70,8 +72,9 @@ class ReasonerModule(nn.Module, ABC):
 
     def initial_carry(self, batch_size: int) -> Carry:
         """Zeros, float32 [B, L, D]; see `Reasoner.initial_carry`."""
-        states = torch.zeros(batch_size, self.seq_len, self.config.width)
-        return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
+        device = next((parameter.device for parameter in self.parameters()), None)
+        states = torch.zeros(batch_size, self.seq_len, self.config.width, device=device)
+        return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
 
     def resized(self, seq_len: int) -> Self | None:
         """The same weights on boards of another number of cells; None, as here, if they are tied to one number."""
@@ -89,6 +92,28 @@ class ReasonerModule(nn.Module, ABC):
         num_latent_updates: int | None = None,
     ) -> tuple[Carry, ReasonerOutput]:
         """Run one supervision step; see `Reasoner.step`."""
+
+
+def device_of(reasoner: Reasoner) -> torch.device:
+    """Where the reasoner keeps its states."""
+    return reasoner.initial_carry(1).answer.device
+
+
+def chosen_device(name: str | None = None) -> torch.device:
+    """The device of that name; without one a GPU if there is any, under torchrun each worker of a machine its own.
+
+    Raises:
+        InvalidValueError: this machine has no such device.
+    """
+    if name is None:
+        gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        name = gpu if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidValueError(f"the device must be one of this machine, such as cpu; got {name}: {reason}") from error
+    return torch.device(name)
 
 
 def best_compute_dtype() -> torch.dtype:

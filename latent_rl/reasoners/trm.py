@@ -231,10 +231,13 @@ class TRM(ReasonerModule):
                 f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
             )
         updates = num_latent_updates or self.num_latent_updates
-        if torch.is_grad_enabled() or inputs.device.type != "cpu":
-            return self._step(_Rows(inputs, carry, step_index, puzzle_ids), updates)
-        index = torch.as_tensor(step_index).expand(len(inputs))
-        rows = _Rows(inputs, carry, index, puzzle_ids)
+        rows, home = _Rows(inputs, carry, step_index, puzzle_ids), inputs.device
+        if self.head.device.type != "cpu":
+            after, output = self._step(rows.to(self.head.device), updates)
+            return after, output.to(home)
+        if torch.is_grad_enabled():
+            return self._step(rows, updates)
+        rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
         starts = range(0, max(len(inputs), 1), PIECE)
         pieces = [
             self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + PIECE]), updates)  # type: ignore[misc]
@@ -281,7 +284,7 @@ class TRM(ReasonerModule):
         return states.transpose(0, 1) if self.cells_first else states
 
     def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:
-        index = torch.as_tensor(step_index, device=inputs.device)
+        index = torch.as_tensor(step_index).to(inputs.device)
         if self.config.input_feedback:
             inputs = torch.where((index > 0)[..., None], carry.prediction, inputs)
         parts = [self._embed_cells(inputs, self.embed_tokens)]
