@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
-from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, rms_norm, swiglu_width
+from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_norm, swiglu_width
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
 
@@ -109,6 +109,15 @@ def test_the_recursion_by_hand() -> None:
     torch.testing.assert_close(carry.answer, answer)
     torch.testing.assert_close(carry.latent, latent)
     torch.testing.assert_close(output.conditional_logits, answer @ reasoner.head.T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gate_is_the_same_with_and_without_gradient(dtype: torch.dtype) -> None:
+    halves = torch.randn(5, 32, dtype=dtype)
+    wanted = gated(*halves.chunk(2, dim=-1))
+    assert torch.equal(wanted, F.silu(halves[:, :16]) * halves[:, 16:])
+    with torch.no_grad():
+        assert torch.equal(gated(*halves.clone().chunk(2, dim=-1)), wanted)
 
 
 class TestConvolution:

@@ -28,6 +28,13 @@ def swiglu_width(width: int, expansion: float) -> int:
     return -(-round(expansion * width * 2 / 3) // 256) * 256
 
 
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up. Without gradient it overwrites `gate`: on a CPU, fresh memory costs more than the arithmetic."""
+    if torch.is_grad_enabled():
+        return F.silu(gate) * up
+    return F.silu(gate, inplace=True).mul_(up)
+
+
 class SwiGLU(nn.Module):
     """y = W_down (silu(W_gate x) * W_up x), without biases, gate and up in one matrix."""
 
@@ -40,13 +47,13 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., width] to [..., width]."""
         gate, up = F.linear(x, self.gate_up.to(x.dtype)).chunk(2, dim=-1)
-        return F.linear(F.silu(gate) * up, self.down.to(x.dtype))
+        return F.linear(gated(gate, up), self.down.to(x.dtype))
 
     def mix_leading(self, x: Tensor) -> Tensor:
         """Act on the first axis instead: [width, B, D] to [width, B, D], one matrix product per matrix."""
         columns = x.flatten(1)
         gate, up = (self.gate_up.to(x.dtype) @ columns).chunk(2, dim=0)
-        return (self.down.to(x.dtype) @ (F.silu(gate) * up)).view_as(x)
+        return (self.down.to(x.dtype) @ gated(gate, up)).view_as(x)
 
 
 class Attention(nn.Module):
