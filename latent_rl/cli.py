@@ -26,7 +26,7 @@ from latent_rl.reasoners.checkpoint import (
 from latent_rl.reasoners.public import load_public_checkpoint, read_arch
 from latent_rl.reasoners.public_weights import newest_checkpoint
 from latent_rl.tasks.bank import FOLDER
-from latent_rl.tasks.base import SPLITS, first
+from latent_rl.tasks.base import SPLITS, Split, first
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
@@ -42,7 +42,7 @@ class Evaluate:
     """Name of a shipped reasoner, or a folder."""
     puzzles: Path | None = None
     """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
-    split: Literal["validation", "test"] = "test"
+    split: Split = "test"
     """Which base puzzles, without --puzzles."""
     num_puzzles: int = 1000
     """How many of them; at most the whole split."""
