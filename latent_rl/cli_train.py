@@ -9,6 +9,7 @@ import tyro
 
 from latent_rl import parallel
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import moved_to
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -17,8 +18,8 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.trainer import TrainConfig, train
 
 SHAPE = (
-    "width", "num_layers", "num_answer_layers", "mixer", "num_cycles", "num_latent_updates", "num_supervision_steps",
-    "step_index", "feedback",
+    "width", "num_layers", "num_answer_layers", "mixer", "num_heads", "num_cycles", "num_latent_updates",
+    "num_supervision_steps", "step_index", "feedback",
 )  # fmt: skip
 """Options of `Train` that describe the network, under the names of the config's fields."""
 MEANINGLESS = {
@@ -45,6 +46,8 @@ class Train:
     """Compile the recursion: faster steps after up to a minute."""
     threads: int | None = None
     """CPU threads; default: all."""
+    device: str = "cpu"
+    """Where to train: "cpu", or "cuda" for a GPU (one process, batching "episodes")."""
     init: str | None = None
     """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
     architecture: Literal["trm", "hrm", "feedforward"] = "trm"
@@ -61,6 +64,8 @@ class Train:
     """With hrm: blocks in the answer's network; default 1."""
     mixer: Literal["mlp", "attention", "convolution"] | None = None
     """How cells see each other (convolution: the 8 neighbours on a square board); default mlp, with hrm attention."""
+    num_heads: int | None = None
+    """Heads, with attention; default 4."""
     num_cycles: int | None = None
     """T, all but the last without gradient; default 1, with hrm 2."""
     num_latent_updates: int | None = None
@@ -84,6 +89,7 @@ class Train:
             torch.set_num_threads(self.threads)
         task = make_task(self.train.task)
         reasoner = self._new_reasoner(task)
+        moved_to(reasoner, self.device)
         if self.compile:
             reasoner.compile()
         out = self.out or Path("runs") / task.name

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from latent_rl.config import write_json
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import moved_to
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.tasks.arc import Arc
@@ -34,6 +35,8 @@ class Vote:
     """Views of each test input, at most; default: all, 1 for the plain one alone."""
     steps: int | None = None
     """Supervision steps; default: the number that was best on validation when the reasoner was trained."""
+    device: str = "cpu"
+    """Where the reasoner computes: "cpu", or "cuda" for a GPU."""
     submission: Path | None = None
     """File for the attempts in the official format."""
     json: bool = False
@@ -44,6 +47,7 @@ class Vote:
         task, reasoner = make_task(self.task), load_reasoner(self.reasoner)
         if not isinstance(task, Arc):
             raise InvalidValueError(f"vote needs an ARC task, such as arc1; got {task.name}. Use evaluate.")
+        moved_to(reasoner, self.device)
         steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         rankings = rank(reasoner, task, self.split, steps, self.views)
         report = vote_report(rankings) | {"num_steps": steps}

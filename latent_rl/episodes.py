@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers, reveal
 from latent_rl.halting import continue_target
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.targets import STEP_WEIGHTS
 from latent_rl.tasks.base import Task
 from latent_rl.train_config import TrainConfig
@@ -39,6 +39,11 @@ class Plan:
         puzzles = self.puzzles.map(lambda tensor: tensor[rows])
         return replace(self, puzzles=puzzles, targets=self.targets[:, rows], revealed=self.revealed[rows])
 
+    def to(self, device: torch.device) -> "Plan":
+        """The same on a device."""
+        puzzles = self.puzzles.map(lambda tensor: tensor.to(device))
+        return replace(self, puzzles=puzzles, targets=self.targets.to(device), revealed=self.revealed.to(device))
+
 
 def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, batch: int) -> Plan:
     """Draw batch number `batch` from the base puzzles: a pure function of the config's seed and the number."""
@@ -56,6 +61,7 @@ def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, b
 
 def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[Supervised]:
     """Run a batch's steps and yield the supervised ones, each with its carry detached from the last."""
+    plan = plan.to(device_of(reasoner))
     inputs, labels, puzzle_ids = plan.puzzles.inputs, plan.puzzles.labels, plan.puzzles.puzzle_ids
     num_steps, batch_size = len(plan.targets), len(plan.puzzles)
     weights = STEP_WEIGHTS[config.step_weights](num_steps)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
-from latent_rl.reasoners.base import Reasoner, ReasonerModule
+from latent_rl.reasoners.base import Reasoner, ReasonerModule, device_of
 from latent_rl.tasks.base import Task
 from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
 
@@ -70,14 +70,17 @@ def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
 def unroll(
     reasoner: Reasoner, puzzles: Puzzles, num_steps: int, guidance_scale: float = 1.0
 ) -> Iterator[tuple[Carry, Carry, ReasonerOutput]]:
-    """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment."""
+    """Yield (carry before, carry after, output) of every step, all on the CPU; w acts on the state, as in the
+    environment."""
+    device = device_of(reasoner)
+    puzzles = puzzles.map(lambda tensor: tensor.to(device))
     carry = reasoner.initial_carry(len(puzzles))
-    scale = torch.full((len(puzzles),), guidance_scale)
+    scale = torch.full((len(puzzles),), guidance_scale, device=device)
     for index in range(num_steps):
         after, output = reasoner.step(puzzles.inputs, carry, index, puzzle_ids=puzzles.puzzle_ids)
         if guidance_scale != 1:
             after = guided_carry(carry, after, scale)
-        yield carry, after, output
+        yield carry.map(Tensor.cpu), after.map(Tensor.cpu), output.map(Tensor.cpu)
         carry = after
 
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from latent_rl import parallel
 from latent_rl.batches import Supervised, draw_puzzles, random_numbers
+from latent_rl.errors import InvalidValueError
 from latent_rl.halting import continue_target, wants_halt
 from latent_rl.losses import NO_TARGET
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.targets import STEP_WEIGHTS
 from latent_rl.tasks.base import Task
 from latent_rl.train_config import TrainConfig
@@ -117,9 +118,17 @@ class Replacement:
         task: whose puzzles they are.
         base: the puzzles to draw from.
         reasoner: which is trained.
+
+    Raises:
+        InvalidValueError: the reasoner is on another device than the CPU.
     """
 
     def __init__(self, config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner) -> None:
+        if device_of(reasoner).type != "cpu":
+            raise InvalidValueError(
+                f'batching "replacement" must run on the CPU; the reasoner is on {device_of(reasoner)}.'
+                ' Train there, or with batching "episodes".'
+            )
         self.config, self.task, self.base, self.reasoner = config, task, base, reasoner
         share = parallel.share(config.batch_size)
         self.slots = self._fresh(config.batch_size, 0).map(lambda tensor: tensor[share].contiguous())

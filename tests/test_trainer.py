@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
 from latent_rl.losses import step_loss
 from latent_rl.optim import OPTIMIZERS, warmup_cosine
+from latent_rl.reasoners.base import moved_to
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.trm import TRM
+from latent_rl.replacement import Replacement
 from latent_rl.trainer import DivergedError, TrainConfig, make_optimizers, train, train_batch
 from latent_rl.types import ReasonerOutput
 
@@ -201,3 +204,26 @@ def test_the_evaluation_judges_every_step() -> None:
     assert F.relu(result.solved_rate).equal(result.solved_rate)
     with pytest.raises(InvalidValueError, match="at least 1"):
         evaluate_fixed(reasoner, TASK, puzzles, 0)
+
+
+@pytest.mark.parametrize("shape", [{}, {"mixer": "attention"}, {"feedback": True, "step_index": "continuous"}])
+def test_a_batch_goes_to_the_device_of_the_reasoner(shape: dict[str, Any]) -> None:
+    """On torch's device without storage, where a tensor that is left on the CPU is an error, as on a GPU."""
+    config = TrainConfig(
+        task=TASK.name, batch_size=4, targets="dis", midway_fraction=1.0, extended_from=0.0, extended_fraction=1.0
+    )
+    reasoner = random_reasoner(**shape).to("meta").requires_grad_(True)
+    plan = plan_batch(config, TASK, TASK.puzzles("train"), reasoner.num_supervision_steps, 0)
+    for step in supervise(reasoner, plan, config):
+        loss = step_loss(
+            step.output, step.targets, step.labels, step.weight, 0.5, previous=step.previous, dual_weight=1
+        )
+        loss.backward()
+        assert loss.device.type == "meta"
+    with pytest.raises(InvalidValueError, match='batching "episodes"'):
+        Replacement(dataclasses.replace(config, batching="replacement"), TASK, TASK.puzzles("train"), reasoner)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(InvalidValueError, match="one that torch has here"):
+        moved_to(random_reasoner(), "gpu")

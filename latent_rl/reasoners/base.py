@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from latent_rl.errors import InvalidValueError
 from latent_rl.types import Carry, ReasonerOutput
 
 
@@ -89,6 +90,24 @@ class ReasonerModule(nn.Module, ABC):
         num_latent_updates: int | None = None,
     ) -> tuple[Carry, ReasonerOutput]:
         """Run one supervision step; see `Reasoner.step`."""
+
+
+def device_of(reasoner: Reasoner) -> torch.device:
+    """Where it computes, and takes and gives tensors: where its weights are; on the CPU, if it has none."""
+    weights = reasoner.parameters() if isinstance(reasoner, nn.Module) else iter(())
+    return next((weight.device for weight in weights), torch.device("cpu"))
+
+
+def moved_to(reasoner: ReasonerModule, device: str) -> None:
+    """Move a reasoner, in place.
+
+    Raises:
+        InvalidValueError: torch has no such device here.
+    """
+    try:
+        reasoner.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidValueError(f"the device must be one that torch has here, such as cpu: {error}") from error
 
 
 def best_compute_dtype() -> torch.dtype:
