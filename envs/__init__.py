@@ -34,11 +34,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", **_QUEENS},
     "LatentReasoning/Maze10-v0": {"task": "maze10", "horizon": 32},
     "LatentReasoning/Maze30-v0": {"task": "maze30", "horizon": 128},
+    "LatentReasoning/Arc1Small-v0": {"task": "arc1-small", "horizon": 16},
+    "LatentReasoning/Arc1-v0": {"task": "arc1", "horizon": 16},
+    "LatentReasoning/Arc2-v0": {"task": "arc2", "horizon": 16},
 }
 """The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
 
 N-Queens is rewarded by constraints: many boards have several completions, and closeness to the one that is the label
-would punish the others. Such boards are decided by commits.
+would punish the others. Such boards are decided by commits. An ARC puzzle has no
+other view: its id names the one it is in, and a restart begins in that again.
 """
 
 

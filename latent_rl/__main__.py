@@ -14,6 +14,10 @@ from latent_rl.errors import LatentRLError
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
     "evaluate": ("latent_rl.cli:Evaluate", "Decode puzzles with a fixed number of steps."),
+    "vote": (
+        "latent_rl.cli_vote:Vote",
+        "Score a reasoner on ARC by the official rule: the answers of all views vote for two attempts.",
+    ),
     "diagnose": ("latent_rl.cli:Diagnose", "Show what every step adds, and where compute is dead."),
     "tasks": ("latent_rl.cli:Tasks", "List the tasks."),
     "reasoners": ("latent_rl.cli:Reasoners", "List the shipped reasoners."),

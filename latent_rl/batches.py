@@ -73,9 +73,12 @@ def random_numbers(seed: int, number: int) -> tuple[random.Random, torch.Generat
     return seeds, torch.Generator().manual_seed(seeds.getrandbits(63))
 
 
-def reveal(puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tensor:
-    """Choose cells whose answer is shown: bool [B, L], each row with its own probability `share` [B, 1]."""
-    return torch.rand(puzzles.inputs.shape, generator=generator) < share
+def reveal(task: Task, puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tensor:
+    """Choose cells whose answer is shown: bool [B, L], each row with its own probability `share` [B, 1].
+
+    Only cells that are givens then: there are none in tasks whose input is no part of the answer.
+    """
+    return (torch.rand(puzzles.inputs.shape, generator=generator) < share) & task.is_given(puzzles.labels)
 
 
 def draw_puzzles(
@@ -89,7 +92,7 @@ def draw_puzzles(
     puzzles = sample(task, base, count, generator)
     share = torch.rand(count, 1, generator=generator) * 0.5
     share[torch.rand(count, generator=generator) >= config.reveal_fraction] = 0
-    shown = reveal(puzzles, share, generator)
+    shown = reveal(task, puzzles, share, generator)
     puzzles = replace(puzzles, inputs=torch.where(shown, puzzles.labels, puzzles.inputs))
     rates = linear_rates(num_steps, config.corruption)
     return puzzles, TARGETS[config.targets](task, puzzles, rates, generator)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, MissingExtraError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import (
@@ -27,7 +28,7 @@ from latent_rl.reasoners.checkpoint import (
 from latent_rl.reasoners.public import load_public_checkpoint, read_arch
 from latent_rl.reasoners.public_weights import newest_checkpoint
 from latent_rl.tasks.bank import FOLDER
-from latent_rl.tasks.base import SPLITS, first
+from latent_rl.tasks.base import SPLITS, Split, first
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
@@ -43,7 +44,7 @@ class Evaluate:
     """Name of a shipped reasoner, or a folder."""
     puzzles: Path | None = None
     """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
-    split: Literal["validation", "test"] = "test"
+    split: Split = "test"
     """Which base puzzles, without --puzzles."""
     num_puzzles: int = 1000
     """How many of them; at most the whole split."""
@@ -150,7 +151,10 @@ class Tasks:
         """Print one line for each."""
         table = Table("task", "L", "V", *SPLITS, caption="base puzzles in each split")
         for task in TASKS.values():
-            counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+            try:
+                counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+            except MissingExtraError as error:
+                counts = [escape(str(error))]
             table.add_row(task.name, str(task.seq_len), str(task.vocab_size), *counts)
         Console().print(table)
 

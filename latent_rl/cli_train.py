@@ -13,13 +13,13 @@ from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import TRM, TRMConfig
-from latent_rl.tasks.base import Task
+from latent_rl.tasks.base import Task, num_puzzle_ids
 from latent_rl.tasks.registry import make_task
 from latent_rl.trainer import TrainConfig, train
 
 SHAPE = (
-    "width", "num_layers", "num_answer_layers", "mixer", "num_cycles", "num_latent_updates", "num_supervision_steps",
-    "step_index", "feedback",
+    "width", "num_layers", "num_answer_layers", "mixer", "num_heads", "num_cycles", "num_latent_updates",
+    "num_supervision_steps", "step_index", "feedback",
 )  # fmt: skip
 """Options of `Train` that describe the network, under the names of the config's fields."""
 MEANINGLESS = {
@@ -64,6 +64,8 @@ class Train:
     """With hrm: blocks in the answer's network; default 1."""
     mixer: Literal["mlp", "attention", "convolution"] | None = None
     """How cells see each other (convolution: the 8 neighbours on a square board); default mlp, with hrm attention."""
+    num_heads: int | None = None
+    """Heads, with attention; default 4."""
     num_cycles: int | None = None
     """T, all but the last without gradient; default 1, with hrm 2."""
     num_latent_updates: int | None = None
@@ -74,6 +76,10 @@ class Train:
     """How the network is told the step: an embedding of its number (default), or time in [0, 1] along one direction."""
     feedback: bool = False
     """Feed the previous prediction back."""
+    num_puzzle_positions: int | None = None
+    """P, positions for the puzzles' embeddings, if they have ids; default 1, 0 for no embeddings."""
+    puzzle_width: int | None = None
+    """Width of an embedding; default the network's."""
 
     def run(self) -> None:
         """Train, then say where the reasoner is."""
@@ -115,8 +121,22 @@ class Train:
             raise InvalidValueError("--continue-target needs a network that recurses: --architecture trm or hrm.")
         asked = {name: getattr(self, name) for name in SHAPE}
         shape: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        shape |= self._puzzle_shape(task)
         shape |= {"vocab_size": task.vocab_size, "seq_len": task.seq_len, "continue_head": self.train.continue_target}
         if self.architecture == "feedforward":
             return MATCHES[self.match or "depth"](TRMConfig(**shape))
         _, config_class = ARCHITECTURES[self.architecture]
         return config_class(**shape)
+
+    def _puzzle_shape(self, task: Task) -> dict[str, int]:
+        """The shape of the puzzle embeddings; nothing if there are none."""
+        count, positions = num_puzzle_ids(task), self.num_puzzle_positions
+        if count == 0 and (positions or self.puzzle_width):
+            raise InvalidValueError(
+                f"--num-puzzle-positions and --puzzle-width need puzzles with ids; those of {task.name} have none."
+                " Leave them out."
+            )
+        if count == 0 or positions == 0:
+            return {"num_puzzle_ids": 0, "num_puzzle_positions": 0, "puzzle_width": 0}
+        width = self.puzzle_width or self.width or TRMConfig.width
+        return {"num_puzzle_ids": count, "num_puzzle_positions": positions or 1, "puzzle_width": width}

@@ -55,7 +55,7 @@ def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, b
         # Squared: mostly a little beyond N_sup, sometimes up to the full depth.
         burn_in = 1 + int(seeds.random() ** 2 * (config.extended_depth - num_steps))
     midway = seeds.randrange(burn_in + num_steps) if seeds.random() < config.midway_fraction else -1
-    revealed = reveal(puzzles, torch.full((config.batch_size, 1), 0.5 * seeds.random()), generator)
+    revealed = reveal(task, puzzles, torch.full((config.batch_size, 1), 0.5 * seeds.random()), generator)
     return Plan(puzzles, targets, burn_in, midway, revealed)
 
 

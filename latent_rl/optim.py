@@ -1,25 +1,69 @@
-"""Optimizers and schedule of the trainer: torch's own, grouped by what kind of weight they move."""
+"""Optimizers and schedule of the trainer: torch's own, grouped by what kind of weight they move, and sign-SGD."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 BETAS = (0.9, 0.95)
+PUZZLES = "embed_puzzles"
+"""Name of the puzzle embeddings, which have an optimizer of their own."""
+
+
+class SignSGD(Optimizer):
+    """Sign-SGD with decoupled weight decay on the rows that a batch has looked up; all others stay as they are.
+
+    row <- (1 - lr weight_decay) row - lr sign(gradient). A row is in the batch rarely: Adam would move it by what it
+    remembers of gradients long ago, and a plain gradient would shrink with the size of the batch.
+
+    Source: paper, "TRM as the baseline".
+
+    Args:
+        tables: parameters [N, D] whose gradients are sparse in their rows.
+        lr: how far every entry of a row moves.
+        weight_decay: of the rows in the batch.
+    """
+
+    def __init__(self, tables: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(tables, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the rows; the closure is not called."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    gradient: Tensor = table.grad.coalesce()
+                    rows = gradient.indices()[0]
+                    kept = table[rows] * (1 - group["lr"] * group["weight_decay"])
+                    table[rows] = kept - group["lr"] * gradient.values().sign()
+
+
+def _dense(reasoner: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """All weights but the puzzle embeddings, with their names."""
+    return [(name, parameter) for name, parameter in reasoner.named_parameters() if name != PUZZLES]
+
+
+def puzzle_optimizers(reasoner: nn.Module, lr: float, weight_decay: float) -> list[Optimizer]:
+    """Sign-SGD on the puzzle embeddings; nothing without any."""
+    tables = [parameter for name, parameter in reasoner.named_parameters() if name == PUZZLES]
+    return [SignSGD(tables, lr, weight_decay)] if tables else []
 
 
 def adamw(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -> list[Optimizer]:
     """Fused AdamW on every weight."""
-    return [AdamW(reasoner.parameters(), lr=lr, betas=BETAS, weight_decay=weight_decay, fused=True)]
+    weights = [parameter for _, parameter in _dense(reasoner)]
+    return [AdamW(weights, lr=lr, betas=BETAS, weight_decay=weight_decay, fused=True)]
 
 
 def muon(reasoner: nn.Module, lr: float, muon_lr: float, weight_decay: float) -> list[Optimizer]:
     """Muon on the matrices inside the blocks, fused AdamW on the rest; AdamW alone if there are no blocks."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
-    for name, parameter in reasoner.named_parameters():
+    for name, parameter in _dense(reasoner):
         (matrices if "blocks." in name and parameter.ndim == 2 else rest).append(parameter)
     if not matrices:
         return adamw(reasoner, lr, muon_lr, weight_decay)
@@ -33,6 +77,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, float, float, float], list[Optimizer]
     "muon": muon,
     "adamw": adamw,
 }
+"""What moves every weight but the puzzle embeddings."""
 
 
 def warmup_cosine(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -81,10 +81,24 @@ def average_gradients(module: nn.Module) -> None:
     """Give every worker the mean of all workers' gradients: that of the whole batch, as shares are of one size."""
     if num_workers() == 1:
         return
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    gradients = []
+    for parameter in module.parameters():
+        if parameter.grad is None:
+            continue
+        if parameter.grad.is_sparse:
+            parameter.grad = _average_rows(parameter.grad)
+        else:
+            gradients.append(parameter.grad)
     flat = mean(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(averaged.view_as(gradient))
+
+
+def _average_rows(gradient: Tensor) -> Tensor:
+    """The mean of all workers' gradients that are sparse in their rows."""
+    mine = gradient.coalesce()
+    rows, values = gather(mine.indices()[0]), gather(mine.values()) / num_workers()
+    return torch.sparse_coo_tensor(rows[None], values, gradient.shape, check_invariants=False)
 
 
 def same_weights(module: nn.Module) -> None:

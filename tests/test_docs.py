@@ -36,6 +36,7 @@ EXAMPLES = {
 SMALL = {
     "train": "--num-batches 2 --batch-size 4 --num-validation 8 --validation-steps 2 --no-compile",
     "evaluate": "--num-puzzles 20 --steps 2",
+    "vote": "--views 2 --steps 1",
     "diagnose": "--num-puzzles 20 --steps 3",
     "compare": "--seeds 1 --total-timesteps 256 --num-test 20 --num-validation 20 --recorded 20",
 }

@@ -319,7 +319,8 @@ class TRM(ReasonerModule):
                 f"puzzle_ids must be in 0..{config.num_puzzle_ids - 1}; got {puzzle_ids.tolist()}."
                 " Puzzles that the reasoner was not trained on have no embedding."
             )
-        flat = F.embedding(puzzle_ids, self.embed_puzzles)
+        # Sparse: there can be a million rows, of which the batch looks up a few.
+        flat = F.embedding(puzzle_ids, self.embed_puzzles, sparse=True)
         flat = F.pad(flat, (0, config.num_puzzle_positions * config.width - config.puzzle_width))
         return self._arrange(flat.view(batch_size, config.num_puzzle_positions, config.width))
 

@@ -107,6 +107,12 @@ def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generat
     return rows.seen_in(draw_symmetry(task, batch_size, generator))
 
 
+def num_puzzle_ids(task: Task) -> int:
+    """How many embeddings the task's puzzles ask for: its attribute of that name; 0, for none, if it has none."""
+    count: int = getattr(task, "num_puzzle_ids", 0)
+    return count
+
+
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
     """The first `num_puzzles` base puzzles of a split as they are, all if it has fewer: the same for everyone.
 

@@ -81,7 +81,14 @@ def _of_arrays(folder: Path, known: Split) -> Task:
         if fits and bool(rules.verify(sample.inputs, sample.labels).any()):
             _check(rules, stored)
             return make(partial(_checked_arrays, folder, rules))
-    return Unruled(folder.name, facts.vocab_size, facts.seq_len, lambda split: read_arrays(folder, split)[1])
+    num_ids = facts.num_puzzle_identifiers
+    return Unruled(
+        folder.name,
+        facts.vocab_size,
+        facts.seq_len,
+        lambda split: read_arrays(folder, split)[1],
+        num_puzzle_ids=num_ids if num_ids > 1 else 0,
+    )
 
 
 def _checked_arrays(folder: Path, rules: Task, split: Split) -> Puzzles:

@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 from latent_rl.errors import UnknownNameError
+from latent_rl.tasks.arc import Arc
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.folder import folder_task
 from latent_rl.tasks.maze import Maze
@@ -27,6 +28,9 @@ TASKS: dict[str, Task] = {
         Maze("maze14", 14, counts=(4000, 500, 1000)),
         Maze("maze20", 20, counts=(2000, 500, 1000)),
         Maze("maze30", 30, counts=(1000, 200, 1000)),
+        Arc("arc1", "arcagi"),
+        Arc("arc2", "arcagi2"),
+        Arc("arc1-small", "arcagi", size=8, num_augmentations=31),
     )
 }
 

@@ -17,6 +17,44 @@ _CHUNK = 4096
 """Puzzles that are looked at together."""
 
 
+class LabelIndex:
+    """Finds the labels of boards again.
+
+    Args:
+        parts: puzzles, each as often as it has labels.
+        seq_len: L.
+        vocab_size: V.
+    """
+
+    def __init__(self, parts: list[Puzzles], seq_len: int, vocab_size: int) -> None:
+        self._parts = parts
+        generator = torch.Generator().manual_seed(0)
+        self._weights = torch.randint(-(2**62), 2**62, (seq_len, vocab_size), generator=generator)
+        keys, places = [], []
+        for number, puzzles in enumerate(parts):
+            for start in range(0, len(puzzles), _CHUNK):
+                rows = torch.arange(start, min(start + _CHUNK, len(puzzles)))
+                keys.append(self._keys_of(puzzles.select(rows).inputs))
+                places.append(torch.stack([torch.full_like(rows, number), rows]))
+        order = torch.cat(keys).argsort()
+        self._keys, (self._part, self._row) = torch.cat(keys)[order], torch.cat(places, dim=1)[:, order]
+
+    def _keys_of(self, inputs: Tensor) -> Tensor:
+        """Int64 [B]: a sum of random weights, modulo 2^64, by which boards are found again."""
+        return self._weights[torch.arange(inputs.shape[1]), inputs].sum(1)
+
+    def labels(self, inputs: Tensor) -> list[Tensor]:
+        """The labels of each row, int64 [K, L]; K is 0 where the board, int64 [B, L], is unknown."""
+        wanted = self._keys_of(inputs)
+        first, end = torch.searchsorted(self._keys, wanted), torch.searchsorted(self._keys, wanted, right=True)
+        found = []
+        for start, stop in zip(first.tolist(), end.tolist(), strict=True):
+            places = zip(self._part[start:stop].tolist(), self._row[start:stop].tolist(), strict=True)
+            labels = [self._parts[part].select(slice(row, row + 1)).labels for part, row in places]
+            found.append(torch.cat(labels) if labels else inputs.new_zeros(0, inputs.shape[1]))
+        return found
+
+
 class Unruled:
     """Tokens in, tokens out. `verify` looks the puzzle up among the base puzzles of all splits; of one that it does not
     know, no answer is right.
@@ -29,6 +67,8 @@ class Unruled:
         vocab_size: V, up to 62: each token has a symbol, 0-9, a-z, A-Z.
         seq_len: L.
         source: gives the base puzzles of a split.
+        symbols: the symbol of each token, if not these.
+        num_puzzle_ids: how many embeddings the puzzles ask for; 0 if they have no ids.
 
     Raises:
         InvalidValueError: there are more tokens than symbols.
@@ -36,12 +76,27 @@ class Unruled:
 
     num_symmetry_draws = 0
 
-    def __init__(self, name: str, vocab_size: int, seq_len: int, source: Source) -> None:
+    def __init__(
+        self,
+        name: str,
+        vocab_size: int,
+        seq_len: int,
+        source: Source,
+        *,
+        symbols: str = SYMBOLS,
+        num_puzzle_ids: int = 0,
+    ) -> None:
         if not 2 <= vocab_size <= len(SYMBOLS):
             raise InvalidValueError(
                 f"the vocabulary of puzzles without known rules must have 2..{len(SYMBOLS)} tokens; got {vocab_size}."
             )
         self.name, self.vocab_size, self.seq_len, self._source = name, vocab_size, seq_len, source
+        self.symbols, self._num_puzzle_ids = symbols[:vocab_size], num_puzzle_ids
+
+    @property
+    def num_puzzle_ids(self) -> int:
+        """How many embeddings the puzzles ask for; 0 if they have no ids."""
+        return self._num_puzzle_ids
 
     def puzzles(self, split: Split) -> Puzzles:
         """The base puzzles of a split."""
@@ -60,21 +115,7 @@ class Unruled:
         return constrain_logits(inputs, self.is_given(inputs), logits, range(1, self.vocab_size))
 
     @cached_property
-    def _known(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys of all known inputs, sorted int64 [N], and for each the number of its part and its row in that."""
-        keys, places = [], []
-        for number, puzzles in enumerate(self._parts):
-            for start in range(0, len(puzzles), _CHUNK):
-                rows = torch.arange(start, min(start + _CHUNK, len(puzzles)))
-                keys.append(self._keys(puzzles.select(rows).inputs))
-                places.append(torch.stack([torch.full_like(rows, number), rows]))
-        order = torch.cat(keys).argsort()
-        part, row = torch.cat(places, dim=1)[:, order]
-        return torch.cat(keys)[order], part, row
-
-    @cached_property
-    def _parts(self) -> list[Puzzles]:
-        """The base puzzles of every split that there is."""
+    def _index(self) -> LabelIndex:
         parts = []
         for split in SPLITS:
             try:
@@ -83,24 +124,11 @@ class Unruled:
                 missing = error
         if not parts:
             raise missing
-        return parts
-
-    def _keys(self, inputs: Tensor) -> Tensor:
-        """Int64 [B]: a sum of random weights, modulo 2^64, by which boards are found again."""
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.randint(-(2**62), 2**62, (self.seq_len, self.vocab_size), generator=generator)
-        return weights[torch.arange(self.seq_len), inputs].sum(1)
+        return LabelIndex(parts, self.seq_len, self.vocab_size)
 
     def _labels(self, inputs: Tensor) -> list[Tensor]:
         """The known labels of each row, int64 [K, L]."""
-        keys, part, row = self._known
-        wanted = self._keys(inputs)
-        first, end = torch.searchsorted(keys, wanted), torch.searchsorted(keys, wanted, right=True)
-        found = []
-        for start, stop in zip(first.tolist(), end.tolist(), strict=True):
-            labels = [self._parts[int(part[k])].select(row[k : k + 1]).labels for k in range(start, stop)]
-            found.append(torch.cat(labels) if labels else inputs.new_zeros(0, self.seq_len))
-        return found
+        return self._index.labels(inputs)
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: the answer matches a label of the puzzle."""
@@ -123,9 +151,8 @@ class Unruled:
         Raises:
             PuzzleError: wrong length or an unknown symbol.
         """
-        symbols = SYMBOLS[: self.vocab_size]
-        alphabet = {symbol: token for token, symbol in enumerate(symbols)}
-        return read_symbols(text, alphabet, self.seq_len, self.name, f"one of {symbols}")
+        alphabet = {symbol: token for token, symbol in enumerate(self.symbols)}
+        return read_symbols(text, alphabet, self.seq_len, self.name, f"one of {self.symbols}")
 
     def parse(self, text: str) -> Tensor:
         """Read a puzzle as `read_grid` does."""
@@ -133,7 +160,7 @@ class Unruled:
 
     def format(self, tokens: Tensor) -> str:
         """One symbol for each cell."""
-        return "".join(SYMBOLS[token] for token in tokens.tolist())
+        return "".join(self.symbols[token] for token in tokens.tolist())
 
     def render(self, tokens: Tensor) -> str:
         """One line for each row of a square board, otherwise lines of 40 cells."""

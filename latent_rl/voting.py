@@ -1,0 +1,138 @@
+"""ARC's official score: a task's test input is asked in every view, the answers are mapped back, and the most frequent
+grids are the attempts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.evaluation import check_fits, unroll
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.arc import Arc, Riddle
+from latent_rl.tasks.arc_grids import Grid, to_grid
+from latent_rl.tasks.base import Split
+
+NO_GRID: Grid = np.zeros((1, 1), dtype=np.int64)
+"""Stands for an attempt that was not made: a submission must have two."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A grid that views voted for.
+
+    Attributes:
+        grid: int64 [H, W], in the task's own colours and orientation.
+        votes: how many views gave it.
+        confidence: mean probability, by the halting head, that it is right.
+    """
+
+    grid: Grid
+    votes: int
+    confidence: float
+
+
+def vote(answers: Iterable[tuple[Grid, float]]) -> list[Candidate]:
+    """Rank distinct grids by votes, then by mean confidence, then by who came first.
+
+    Args:
+        answers: a grid and its confidence for each view. A grid without cells is no answer.
+    """
+    ballots: dict[tuple[tuple[int, ...], bytes], tuple[Grid, list[float]]] = {}
+    for answer, confidence in answers:
+        grid = np.ascontiguousarray(answer, dtype=np.int64)
+        if grid.size:
+            ballots.setdefault((grid.shape, grid.tobytes()), (grid, []))[1].append(confidence)
+    candidates = [Candidate(grid, len(given), sum(given) / len(given)) for grid, given in ballots.values()]
+    return sorted(candidates, key=lambda candidate: (-candidate.votes, -candidate.confidence))
+
+
+def pass_at(k: int, candidates: Sequence[Sequence[Candidate]], answers: Sequence[Grid]) -> float:
+    """The share of one task's test inputs for which one of the first `k` candidates is the answer, shape included.
+
+    Args:
+        k: attempts.
+        candidates: for each test input, the best first.
+        answers: for each test input, [H, W].
+    """
+    solved = [
+        any(np.array_equal(candidate.grid, answer) for candidate in ranked[:k])
+        for ranked, answer in zip(candidates, answers, strict=True)
+    ]
+    return sum(solved) / len(solved)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates for the test inputs of one of ARC's tasks.
+
+    Attributes:
+        riddle: the task.
+        candidates: for each of its test inputs, the best first.
+        num_views: in how many views each was asked.
+    """
+
+    riddle: Riddle
+    candidates: list[list[Candidate]]
+    num_views: int
+
+    def pass_at(self, k: int) -> float:
+        """The share of the test inputs that `k` attempts solve."""
+        return pass_at(k, self.candidates, [answer for _, answer in self.riddle.task.tests])
+
+    def submission(self) -> list[dict[str, list[list[int]]]]:
+        """Two attempts for each test input, in the official format; the first one again if there is no second."""
+        attempts = []
+        for ranked in self.candidates:
+            grids = [candidate.grid.tolist() for candidate in ranked[:2]] or [NO_GRID.tolist()]
+            attempts.append({"attempt_1": grids[0], "attempt_2": grids[-1]})
+        return attempts
+
+
+@torch.no_grad()
+def ask(
+    reasoner: Reasoner, task: Arc, riddle: Riddle, grid: Grid, num_steps: int, max_views: int | None = None
+) -> list[Candidate]:
+    """Let a reasoner answer one test input in its views, and rank what it says.
+
+    Args:
+        reasoner: trained on `task`, whose puzzle ids it knows.
+        task: ARC.
+        riddle: which of its tasks.
+        grid: the test input.
+        num_steps: supervision steps.
+        max_views: only the first so many views.
+    """
+    puzzles = task.views(riddle, grid).map(lambda tensor: tensor[:max_views])
+    for _, _, output in unroll(reasoner, puzzles, num_steps):
+        last = output
+    tokens = task.constrain(puzzles.inputs, last.conditional_logits).argmax(-1).numpy()
+    confidence = last.halt_logit.sigmoid().tolist()
+    grids = [riddle.augmentations.invert(k, to_grid(row, task.size)) for k, row in enumerate(tokens)]
+    return vote(zip(grids, confidence, strict=True))
+
+
+def rank(reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views: int | None = None) -> list[Ranking]:
+    """Ask every test input of a split: one ranking for each of ARC's tasks in it.
+
+    Raises:
+        InvalidValueError: the reasoner does not fit, or a number is below 1.
+    """
+    check_fits(reasoner, task)
+    for name, number in (("steps", num_steps), ("views", max_views)):
+        if number is not None and number < 1:
+            raise InvalidValueError(f"the number of {name} must be at least 1; got {number}.")
+    rankings = []
+    for riddle in task.riddles:
+        if riddle.split == split:
+            candidates = [ask(reasoner, task, riddle, grid, num_steps, max_views) for grid, _ in riddle.task.tests]
+            num_views = min(len(riddle.augmentations), max_views or len(riddle.augmentations))
+            rankings.append(Ranking(riddle, candidates, num_views))
+    return rankings
+
+
+def submission(rankings: Iterable[Ranking]) -> dict[str, Any]:
+    """The attempts for all tasks in the official format: {task: [{"attempt_1": grid, "attempt_2": grid}, ...]}."""
+    return {ranking.riddle.task.name: ranking.submission() for ranking in rankings}
