@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from reproduction.arms import ARMS, LONG
 from reproduction.summary import Arms
@@ -29,7 +30,10 @@ def draw(task: str, arms: Arms) -> bytes:
     for panel in (left, right):
         panel.set_ylim(0, 1)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+    left.xaxis.set_major_locator(LogLocator(2))
+    left.xaxis.set_major_formatter("{x:g}")
+    left.xaxis.set_minor_locator(NullLocator())
+    left.legend(fontsize=8)
     figure.suptitle(task, fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
