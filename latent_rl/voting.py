@@ -15,6 +15,8 @@ from latent_rl.tasks.arc import Arc, Riddle
 from latent_rl.tasks.arc_grids import Grid, to_grid
 from latent_rl.tasks.base import Split
 
+BATCH_SIZE = 256
+"""Views that are asked at once."""
 NO_GRID: Grid = np.zeros((1, 1), dtype=np.int64)
 """Stands for an attempt that was not made: a submission must have two."""
 
@@ -106,12 +108,15 @@ def ask(
         max_views: only the first so many views.
     """
     puzzles = task.views(riddle, grid).map(lambda tensor: tensor[:max_views])
-    for _, _, output in unroll(reasoner, puzzles, num_steps):
-        last = output
-    tokens = task.constrain(puzzles.inputs, last.conditional_logits).argmax(-1).numpy()
-    confidence = last.halt_logit.sigmoid().tolist()
-    grids = [riddle.augmentations.invert(k, to_grid(row, task.size)) for k, row in enumerate(tokens)]
-    return vote(zip(grids, confidence, strict=True))
+    answers: list[tuple[Grid, float]] = []
+    for start in range(0, len(puzzles), BATCH_SIZE):
+        batch = puzzles.map(lambda tensor, start=start: tensor[start : start + BATCH_SIZE])  # type: ignore[misc]
+        for _, _, output in unroll(reasoner, batch, num_steps):
+            last = output
+        tokens = task.constrain(batch.inputs, last.conditional_logits).argmax(-1).numpy()
+        grids = [riddle.augmentations.invert(k, to_grid(row, task.size)) for k, row in enumerate(tokens, start)]
+        answers += zip(grids, last.halt_logit.sigmoid().tolist(), strict=True)
+    return vote(answers)
 
 
 def rank(reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views: int | None = None) -> list[Ranking]:
