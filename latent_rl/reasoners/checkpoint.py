@@ -19,7 +19,12 @@ from latent_rl.reasoners.trm import TRM, TRMConfig
 
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
-STAND_INS = {"sudoku9x9-minimal": "sudoku9x9-hard", "nqueens8": "nqueens8-final"}
+STAND_INS = {
+    "sudoku9x9-minimal": "sudoku9x9-hard",
+    "nqueens8": "nqueens8-final",
+    "maze14": "maze20",
+    "maze30": "maze20",
+}
 """Tasks that no shipped reasoner is named like, and the shipped one that solves them."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "trm": (TRM, TRMConfig),
