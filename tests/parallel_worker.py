@@ -33,5 +33,6 @@ if __name__ == "__main__":
     folder, config, num_steps = sys.argv[1:]
     trainer.step_loss = dying_after(int(num_steps))
     with parallel.workers():
-        reasoner = random_reasoner(num_puzzle_ids=2, puzzle_width=16, num_puzzle_positions=1)
-        trainer.train(trainer.TrainConfig(**json.loads(config)), undecided(reasoner), Path(folder), resume=True)
+        trainer.train(
+            trainer.TrainConfig(**json.loads(config)), undecided(random_reasoner()), Path(folder), resume=True
+        )

@@ -97,3 +97,16 @@ def test_one_worker_needs_nobody() -> None:
         assert (parallel.rank(), parallel.num_workers(), parallel.share(7)) == (0, 1, slice(0, 7))
         assert parallel.gather(rows) is rows
         assert parallel.mean(rows) is rows
+
+
+def test_gradients_that_are_sparse_in_their_rows_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sparse(*rows: int) -> torch.Tensor:
+        values = torch.arange(3.0 * len(rows)).view(-1, 3) + rows[0]
+        return torch.sparse_coo_tensor(torch.tensor([rows]), values, (5, 3), check_invariants=True)
+
+    mine, theirs = sparse(1, 3, 1), sparse(3, 0)
+    arriving = iter([theirs.coalesce().indices()[0], theirs.coalesce().values()])
+    monkeypatch.setattr(parallel, "num_workers", lambda: 2)
+    monkeypatch.setattr(parallel, "gather", lambda rows: torch.cat([rows, next(arriving)]))
+    averaged = parallel._average_rows(mine).to_dense()
+    torch.testing.assert_close(averaged, (mine.to_dense() + theirs.to_dense()) / 2)
