@@ -92,8 +92,8 @@ def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
         "max_entropy": entropy.amax(1),
         "sure_share": ((confidence > SURE) & blank).sum(1) / count,
         "log_kl": (kl.clamp(min=1e-6).log10() + 3) / 3,
-        "answer_drift": relative_change(view.before.answer, view.after.answer).to(least.device),
-        "latent_drift": relative_change(view.before.latent, view.after.latent).to(least.device),
+        "answer_drift": relative_change(view.before.answer, view.after.answer),
+        "latent_drift": relative_change(view.before.latent, view.after.latent),
         "halt_probability": view.output.halt_logit.sigmoid(),
     }
 

@@ -140,8 +140,8 @@ def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: 
         over_open(advantage_margin(allowed_reference, allowed, labels)),
         over_open((margin > 0).float()),
         over_open(kl_divergence(conditional, reference)),
-        relative_change(before.answer, after.answer).cpu(),
-        relative_change(before.latent, after.latent).cpu(),
+        relative_change(before.answer, after.answer),
+        relative_change(before.latent, after.latent),
     )
     return torch.stack(columns)
 

@@ -87,6 +87,7 @@ def guided_carry(before: Carry, after: Carry, guidance_scale: Tensor) -> Carry:
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """||after - before|| / ||before|| of every row, float32 [B], from states [B, ...]."""
+    """||after - before|| / ||before|| of every row, float32 [B] on the CPU, from states [B, ...] wherever they are."""
     change = torch.linalg.vector_norm((after - before).flatten(1), dim=1, dtype=torch.float32)
-    return change / torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32).clamp(min=1e-6)
+    size = torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32)
+    return (change / size.clamp(min=1e-6)).cpu()
