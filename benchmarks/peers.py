@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / ".peers"
+FOLDER = Path(__file__).parent.parent / "runs/peers"
 INSTALLS = (
     ["tiny-recursive-model", "scikit-learn", "lightning", "einops", "hydra-core", "hydra-colorlog"],
     # It asks for one patch release of Python and for much that its model does not import.

@@ -9,7 +9,6 @@ from latent_rl.agents.baselines import StepPolicy, fixed_steps, two_threshold_ru
 from latent_rl.agents.sb3 import LearnedPolicy, make_agent
 from latent_rl.agents.setting import Setting
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import Tuned
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import load_reasoner
@@ -22,16 +21,15 @@ BATCH_SIZE = 64
 
 
 @cache
-def decided(settings: Settings) -> tuple[Setting, LearnedPolicy, Tuned]:
-    """PPO on recorded steps of training puzzles of 6x6, seed 0, and the constants chosen on validation."""
+def learned(settings: Settings, observation: str, submit: str) -> tuple[Setting, LearnedPolicy]:
+    """PPO on recorded steps of training puzzles of 6x6, seed 0."""
     setting = Setting(
-        task="sudoku6x6", horizon=16, cost_per_pass=0.003, recorded=settings.pick(1000, 64),
-        num_validation=settings.pick(200, 32),
+        task="sudoku6x6", horizon=16, cost_per_pass=0.003, observation=observation, submit=submit,
+        recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32),
     )  # fmt: skip
-    core = setting.make_core()
-    model = make_agent("ppo", setting.training_core(core), seed=0)
+    model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
     model.learn(settings.pick(65_536, 4_096))
-    return setting, LearnedPolicy("ppo", model), setting.tune(core)
+    return setting, LearnedPolicy("ppo", model)
 
 
 def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, StepPolicy]:
@@ -50,17 +48,19 @@ def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, Step
 
 
 def solver(settings: Settings, compiled: bool = False) -> list[Row]:
-    """The learned policy and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
-    setting, ppo, tuned = decided(settings)
-    puzzles = first(make_task(setting.task), "test", settings.pick(1000, 64))
+    """Learned policies and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
+    checking, checking_ppo = learned(settings, "verifier", "verified")
+    setting, ppo = learned(settings, "features", "best_confidence")
+    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
     few = puzzles.map(lambda tensor: tensor[: settings.pick(64, 16)])
     reasoner = load_reasoner(setting.task)
     if compiled:
         reasoner.compile()
     core = setting.make_core(reasoner)
     contestants: dict[str, tuple[Core, StepPolicy, Puzzles]] = {
+        "ppo that sees the verifier": (checking.make_core(reasoner), checking_ppo, puzzles),
         "ppo": (core, ppo, puzzles),
-        "rule": (core, two_threshold_rule(core, *tuned.rule), puzzles),
+        "rule": (core, two_threshold_rule(core, *setting.tune(core).rule), puzzles),
         "fixed-6, same reasoner": (core, fixed_steps(core.mode, 6), puzzles),
         "336 passes (T=3, n=6, 16 steps), same width": (*schedule_of_336_passes(setting, compiled), few),
     }

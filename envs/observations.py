@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latent_rl.improvement import kl_divergence, relative_change
+from latent_rl.improvement import kl_divergence, probabilities, relative_change
 from latent_rl.types import Carry, ReasonerOutput
 
 KEPT_FEATURES = (
@@ -80,7 +80,7 @@ def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
     least = confidence.amin(1)
     ranked = confidence.sort(1).values
     low = ranked.gather(1, (count // 10)[:, None]).squeeze(1)
-    entropy = -(view.log_probs.exp() * view.log_probs).sum(-1) / math.log(view.log_probs.shape[-1])
+    entropy = -(probabilities(view.log_probs) * view.log_probs).sum(-1) / math.log(view.log_probs.shape[-1])
     entropy = entropy.masked_fill(view.given, 0.0)
     kl = kl_divergence(view.output.conditional_logits, view.output.reference_logits).mean(1)
     return {

@@ -61,15 +61,21 @@ def advantage_margin(
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Return log softmax over the last axis: torch's own takes several times as long over a dozen tokens on a CPU."""
-    shifted = logits - logits.amax(-1, keepdim=True)
-    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+    """Return log softmax over the last axis, laid out with that axis first: over a dozen tokens in the last place, a
+    CPU takes ten times as long.
+    """
+    return logits.movedim(-1, 0).contiguous().log_softmax(0).movedim(0, -1)
+
+
+def probabilities(log_probs: Tensor) -> Tensor:
+    """Return exp(log_probs), 0 up to 1e-34: where the exact value underflows, a CPU's exp is ten times as slow."""
+    return log_probs.clamp(min=-78.0).exp()
 
 
 def kl_divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """Return KL(softmax(logits) || softmax(reference_logits)) over the last axis, in nats: [...]."""
     log_p, log_q = log_softmax(logits), log_softmax(reference_logits)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return (probabilities(log_p) * (log_p - log_q)).sum(-1)
 
 
 def guided_carry(before: Carry, after: Carry, guidance_scale: Tensor) -> Carry:
@@ -87,7 +93,9 @@ def guided_carry(before: Carry, after: Carry, guidance_scale: Tensor) -> Carry:
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """||after - before|| / ||before|| of every row, float32 [B] on the CPU, from states [B, ...] wherever they are."""
-    change = torch.linalg.vector_norm((after - before).flatten(1), dim=1, dtype=torch.float32)
-    size = torch.linalg.vector_norm(before.flatten(1), dim=1, dtype=torch.float32)
+    """||after - before|| / ||before|| of every row, float32 [B] on the CPU, from states [B, L, D] wherever they are.
+
+    The cells' norms are rounded to the states' dtype, which makes them several times cheaper.
+    """
+    change, size = (torch.linalg.vector_norm(x, dim=-1).float().norm(dim=1) for x in (after - before, before))
     return (change / size.clamp(min=1e-6)).cpu()

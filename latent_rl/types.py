@@ -32,7 +32,8 @@ class Batched:
 
     def select(self, rows: Tensor) -> Self:
         """The given rows (int64 indices, or a bool mask) as a bundle of its own."""
-        return self.map(lambda tensor: tensor[rows])
+        places = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+        return self.map(lambda tensor: tensor.index_select(0, places.to(tensor.device)))
 
     def put(self, rows: Tensor, other: Self) -> Self:
         """A copy in which the given rows (int64 indices or a bool mask) come from `other`."""

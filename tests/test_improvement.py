@@ -11,7 +11,10 @@ from latent_rl.improvement import (
     guided_carry,
     guided_logits,
     kl_divergence,
+    log_softmax,
+    probabilities,
     product_policy,
+    relative_change,
     residual,
 )
 
@@ -83,6 +86,24 @@ def test_divergence_is_zero_only_for_equal_policies(case) -> None:
     )
     torch.testing.assert_close(kl_divergence(conditional, reference), by_hand)
     torch.testing.assert_close(kl_divergence(reference, reference + 3), torch.zeros(3, dtype=torch.float64))
+
+
+@given(logit_pairs())
+def test_log_probabilities_and_their_exponentials(case) -> None:
+    logits = 100 * case[0]
+    log_probs = log_softmax(logits)
+    torch.testing.assert_close(log_probs, logits.log_softmax(-1))
+    torch.testing.assert_close(probabilities(log_probs), logits.softmax(-1), atol=1e-33, rtol=1e-6)
+
+
+@given(st.integers(0, 1000))
+def test_relative_change_is_that_of_the_whole_state(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    before, after = torch.randn(2, 3, 5, 7, generator=generator)
+    expected = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    torch.testing.assert_close(relative_change(before, after), expected)
+    rounded = relative_change(before.bfloat16(), after.bfloat16())
+    torch.testing.assert_close(rounded, expected, atol=0, rtol=0.01)
 
 
 @settings(max_examples=10)

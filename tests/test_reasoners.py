@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
+from latent_rl.reasoners import trm
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
 from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_norm, swiglu_width
@@ -234,22 +235,45 @@ def test_compiled_steps_equal_eager_ones() -> None:
 
 @pytest.mark.parametrize("count", [1, 40, 64, 65, 100, 130])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_pieces_equal_the_whole_batch(count: int, compiled: bool) -> None:
-    """Without gradient a CPU steps in pieces, compiled ones all of one size; with gradient in one go."""
+def test_pieces_equal_the_whole_batch(count: int, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU steps in pieces; without gradient, compiled ones are all of one size."""
     reasoner, rows = random_reasoner(), torch.arange(count) % len(BASE)
     sizes: list[int] = []
     if compiled:
         reasoner.compile(backend=lambda graph, _: lambda *tensors: sizes.append(1) or graph(*tensors))
     inputs, carry, index = BASE.inputs[rows], reasoner.initial_carry(count), torch.arange(count) % 6
-    whole = random_reasoner().step(inputs, carry, index)
     with torch.no_grad():
         pieces = reasoner.step(inputs, carry, index)
+    monkeypatch.setattr(trm, "PIECE", 1000)
+    whole = random_reasoner().step(inputs, carry, index)
     for one, other in zip(whole, pieces, strict=True):
         for name, tensor in vars(one).items():
             if isinstance(tensor, torch.Tensor):
                 torch.testing.assert_close(getattr(other, name), tensor, atol=1e-5, rtol=1e-4)
     # Full pieces and those that are at least half full run compiled.
     assert len(sizes) == (count + 32) // 64 * compiled
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(20, [20]), (64, [32, 32]), (65, [22, 22, 21])])
+def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradient pieces are smaller, and as equal as can be."""
+    monkeypatch.setattr(trm, "SMALL_STATE", 0)
+    reasoner, rows, met = random_reasoner().requires_grad_(True), torch.arange(count) % len(BASE), []
+    monkeypatch.setattr(
+        reasoner, "_embed", lambda *args, embed=reasoner._embed: met.append(len(args[0])) or embed(*args)
+    )
+
+    def gradients() -> list[torch.Tensor]:
+        reasoner.zero_grad()
+        _, output = reasoner.step(BASE.inputs[rows], reasoner.initial_carry(count), 2)
+        F.cross_entropy(output.conditional_logits.transpose(1, 2), BASE.labels[rows]).backward()
+        return [parameter.grad for parameter in reasoner.parameters() if parameter.grad is not None]
+
+    pieces = gradients()
+    assert met == sizes
+    monkeypatch.setattr(trm, "PIECE", 1000)
+    for one, other in zip(pieces, gradients(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
 def test_a_copy_of_a_compiled_reasoner_has_weights_of_its_own() -> None:

@@ -15,7 +15,10 @@ from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Batched, Carry, ReasonerOutput
 
 PIECE = 64
-"""Rows that a CPU steps at once, where no gradient is needed: few enough for the products to stay in its cache."""
+"""Rows that a CPU steps at once: few enough for the products to stay in its cache. With gradient it is half as many,
+unless the states of a row are small."""
+SMALL_STATE = 2048
+"""Numbers (L times D) up to which a state is small."""
 POSITIONS = ("rotary", "learned", "none")
 STEP_INDICES = ("integer", "continuous")
 
@@ -235,23 +238,29 @@ class TRM(ReasonerModule):
         if self.head.device.type != "cpu":
             after, output = self._step(rows.to(self.head.device), updates)
             return after, output.to(home)
-        if torch.is_grad_enabled():
-            return self._step(rows, updates)
         rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
-        starts = range(0, max(len(inputs), 1), PIECE)
+        size = self._piece_size(len(inputs))
         pieces = [
-            self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + PIECE]), updates)  # type: ignore[misc]
-            for i in starts
+            self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + size]), updates)  # type: ignore[misc]
+            for i in range(0, max(len(inputs), 1), size)
         ]
         if len(pieces) == 1:
             return pieces[0]
         carries, outputs = zip(*pieces, strict=True)
         return carries[0].concat(*carries[1:]), outputs[0].concat(*outputs[1:])
 
+    def _piece_size(self, batch_size: int) -> int:
+        """Rows of a piece; with gradient all pieces are as equal as can be, so that few sizes are compiled."""
+        if not torch.is_grad_enabled():
+            return PIECE
+        is_small = self.config.num_positions * self.config.width <= SMALL_STATE
+        count = math.ceil(batch_size / (PIECE if is_small else PIECE // 2))
+        return math.ceil(batch_size / max(count, 1)) or 1
+
     def _step_piece(self, rows: _Rows, updates: int) -> tuple[Carry, ReasonerOutput]:
-        """Step up to `PIECE` rows. A piece that is at least half full is filled up where only that size is compiled."""
+        """Step a piece. Without gradient only `PIECE` rows are compiled; one at least half full is filled up."""
         count = len(rows.inputs)
-        if self._compiled is None or count == PIECE:
+        if self._compiled is None or count == PIECE or torch.is_grad_enabled():
             return self._step(rows, updates)
         if count < PIECE // 2:
             return self._step(rows, updates, compiled=False)

@@ -50,8 +50,8 @@ class LabelIndex:
         found = []
         for start, stop in zip(first.tolist(), end.tolist(), strict=True):
             places = zip(self._part[start:stop].tolist(), self._row[start:stop].tolist(), strict=True)
-            labels = [self._parts[part].select(slice(row, row + 1)).labels for part, row in places]
-            found.append(torch.cat(labels) if labels else inputs.new_zeros(0, inputs.shape[1]))
+            labels = [self._parts[part].labels[row] for part, row in places]
+            found.append(torch.stack(labels) if labels else inputs.new_zeros(0, inputs.shape[1]))
         return found
 
 
