@@ -12,11 +12,11 @@ WHAT = {
     "one-pass-depth": "no recursion: as many blocks as DIS applies",
     "one-pass-parameters": "no recursion: one block, as DIS has",
     "trm": "TRM: T=3, n=6",
-    "trm-long": "TRM, trained on about as many examples as DIS",
+    "trm-long": "TRM, trained on at least as many examples as DIS",
 }
 QUESTIONS = {
     "trm": "18 passes against 336, equal CPU time",
-    "trm-long": "18 passes against 336, equal examples",
+    "trm-long": "18 passes against 336, which saw as many examples or more",
     "trm-small": "DIS against TRM's training of the small schedule, equal CPU time",
     "hrm": "DIS against HRM, equal CPU time",
     "final": "DIS targets against final targets",
