@@ -61,7 +61,7 @@ class Solver:
     Attributes:
         core: task, reasoner, actions; which snapshot is submitted, if the policy leaves that open.
         policy: decides every step of every episode.
-        batch_size: episodes that run at the same time, at most; by default few enough for a CPU's cache.
+        batch_size: episodes that run at the same time, at most; the more, the less the bookkeeping costs.
         seed: of the episodes' randomness.
         window: from the oldest unfinished puzzle on, so many may have been taken from the stream; what waits for its
             turn is held in memory. Default: `WINDOW_BATCHES` batches.
@@ -72,7 +72,7 @@ class Solver:
 
     core: Core
     policy: StepPolicy
-    batch_size: int = 64
+    batch_size: int = 128
     seed: int = 0
     window: int | None = None
 

@@ -17,7 +17,7 @@ from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
-BATCH_SIZE = 64
+BATCH_SIZE = Solver.batch_size
 
 
 @cache
@@ -52,7 +52,7 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     checking, checking_ppo = learned(settings, "verifier", "verified")
     setting, ppo = learned(settings, "features", "best_confidence")
     puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
-    few = puzzles.map(lambda tensor: tensor[: settings.pick(64, 16)])
+    few = puzzles.map(lambda tensor: tensor[: settings.pick(BATCH_SIZE, 16)])
     reasoner = load_reasoner(setting.task)
     if compiled:
         reasoner.compile()
@@ -95,7 +95,7 @@ def batching(settings: Settings) -> list[Row]:
     """The two-threshold rule on hard 9x9: continuous batching, batches that shrink, batches that wait."""
     setting = Setting(task="sudoku9x9-hard")
     core = setting.make_core()
-    size = BATCH_SIZE // 2
+    size = 32
     rule = two_threshold_rule(core, 0.9, 16)
     puzzles = first(core.task, "test", settings.pick(128, 64))
     parts = [puzzles.select(rows) for rows in torch.arange(len(puzzles)).split(size)]

@@ -80,6 +80,23 @@ def watch(args: Args, folder: Path) -> list[tuple[float, float]]:
     return [(size / whole, memory) for size, memory in points]
 
 
+def plot(path: Path, args: Args, points: list[tuple[float, float]]) -> None:
+    """Draw the curve."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 2.8), layout="constrained")
+    axes.plot([done * args.count for done, _ in points], [memory for _, memory in points])
+    top = 1.25 * max(memory for _, memory in points)
+    axes.set(xlabel=f"{args.task} puzzles solved", ylabel="resident MiB", ylim=(0, top), xlim=(0, args.count))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
 def main(args: Args) -> None:
     """Watch, then report the range of memory after the first twentieth of the stream."""
     torch.set_num_threads(1)
@@ -94,16 +111,7 @@ def main(args: Args) -> None:
     if args.json is not None:
         write_json(args.json, {"count": args.count, "task": args.task, "points": points})
     if args.plot is not None:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(figsize=(6, 2.8), layout="constrained")
-        axes.plot([done * args.count for done, _ in points], [memory for _, memory in points])
-        axes.set(xlabel=f"{args.task} puzzles solved", ylabel="resident MiB", ylim=(0, None), xlim=(0, args.count))
-        args.plot.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.plot, dpi=110)
+        plot(args.plot, args, points)
 
 
 if __name__ == "__main__":
