@@ -28,7 +28,7 @@ def learned(settings: Settings, observation: str, submit: str) -> tuple[Setting,
         recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32),
     )  # fmt: skip
     model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
-    model.learn(settings.pick(65_536, 4_096))
+    model.learn(settings.pick(131_072, 4_096))
     return setting, LearnedPolicy("ppo", model)
 
 

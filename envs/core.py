@@ -183,7 +183,8 @@ class Core:
         if self.observation == "latent":
             parts.append(pooled_states(state.carry).to(state.features.device))
         elif self.observation == "verifier":
-            parts.append(self.task.satisfied_share(state.puzzles.inputs, state.prediction)[:, None])
+            share = self.task.satisfied_share(state.puzzles.inputs, state.prediction)
+            parts.append(torch.stack([share, (share == 1).float()], dim=1))
         return torch.cat(parts, dim=1).clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
     def mask(self, state: State) -> np.ndarray:

@@ -78,8 +78,8 @@ def step_features(view: StepView, confidence: Tensor) -> dict[str, Tensor]:
     blank = ~view.given
     count = blank.sum(1).clamp(min=1)
     least = confidence.amin(1)
-    ranked = confidence.sort(1).values
-    low = ranked.gather(1, (count // 10)[:, None]).squeeze(1)
+    lowest = confidence.topk(confidence.shape[1] // 10 + 1, largest=False).values
+    low = lowest.gather(1, (count // 10)[:, None]).squeeze(1)
     entropy = -(probabilities(view.log_probs) * view.log_probs).sum(-1) / math.log(view.log_probs.shape[-1])
     entropy = entropy.masked_fill(view.given, 0.0)
     kl = kl_divergence(view.output.conditional_logits, view.output.reference_logits).mean(1)
@@ -107,5 +107,5 @@ def pooled_states(carry: Carry) -> Tensor:
 OBSERVATIONS = {
     "features": "the named features of FEATURES",
     "latent": "the features, and mean- and max-pooled answer and latent vectors",
-    "verifier": "the features, and the share of the task's constraints that the answer satisfies",
+    "verifier": "the features, the share of the task's constraints that the answer satisfies, and whether all are",
 }

@@ -33,7 +33,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     ## Observation space
     Box float32: the features listed in `latent_rl.envs.observations.FEATURES`. "latent" adds pooled states,
-    "verifier" the share of satisfied constraints. Nothing in it depends on the label.
+    "verifier" the share of satisfied constraints and whether all are. Nothing in it depends on the label.
 
     ## Rewards
     gamma * Phi(after) - Phi(before) - cost_per_pass * passes, where Phi rates the answer that would be submitted

@@ -29,8 +29,10 @@ def swiglu_width(width: int, expansion: float) -> int:
 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up. Without gradient it overwrites `gate`: on a CPU, fresh memory costs more than the arithmetic."""
-    if torch.is_grad_enabled():
+    """silu(gate) * up. Without gradient it overwrites `gate`: on a CPU, fresh memory costs more than the arithmetic.
+    Compiled code allocates nothing here, and would have to copy.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return F.silu(gate) * up
     return F.silu(gate, inplace=True).mul_(up)
 

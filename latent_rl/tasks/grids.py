@@ -9,13 +9,14 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.base import Split
 from latent_rl.types import Puzzles, Symmetry
 
 MASKED = -1e4
-"""Logit of a token that can't be: its probability is exactly 0 in float32, and differences stay finite."""
+"""Added to the logit of a token that can't be: its probability is exactly 0 in float32, and differences stay finite."""
 
 
 @lru_cache
@@ -23,6 +24,15 @@ def dihedral_maps(size: int) -> np.ndarray:
     """Int64 [8, n*n]: for each symmetry of the square, the cell that every cell of the view shows."""
     cells = np.arange(size**2).reshape(size, size)
     return np.stack([np.rot90(side, turns).ravel() for side in (cells, cells.T) for turns in range(4)])
+
+
+@lru_cache
+def _penalties(vocab_size: int, answer_tokens: tuple[int, ...]) -> Tensor:
+    """Float32 [V + 1, V]: row t for a cell that must hold token t, the last row for one that is open."""
+    penalties = torch.full((vocab_size + 1, vocab_size), MASKED)
+    penalties.fill_diagonal_(0.0)
+    penalties[vocab_size, list(answer_tokens)] = 0.0
+    return penalties
 
 
 def constrain_logits(inputs: Tensor, given: Tensor, logits: Tensor, answer_tokens: Iterable[int]) -> Tensor:
@@ -35,12 +45,11 @@ def constrain_logits(inputs: Tensor, given: Tensor, logits: Tensor, answer_token
         answer_tokens: what an answer may hold in the other cells.
 
     Returns:
-        float32 [B, L, V], `MASKED` where a token can't be.
+        float32 [B, L, V], lower by `MASKED` where a token can't be.
     """
-    tokens = torch.arange(logits.shape[-1])
-    other = inputs[:, :, None] != tokens
-    refused = ~torch.isin(tokens, torch.tensor(tuple(answer_tokens)))
-    return logits.masked_fill(torch.where(given[:, :, None], other, refused), MASKED)
+    vocab_size = logits.shape[-1]
+    rows = torch.where(given, inputs, vocab_size)
+    return F.embedding(rows, _penalties(vocab_size, tuple(answer_tokens))) + logits
 
 
 def read_symbols(text: str, alphabet: Mapping[str, int], num_cells: int, task: str, expected: str) -> Tensor:
