@@ -72,7 +72,7 @@ class Solver:
 
     core: Core
     policy: StepPolicy
-    batch_size: int = 128
+    batch_size: int = 256
     seed: int = 0
     window: int | None = None
 

@@ -13,7 +13,7 @@ from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
-from latent_rl.tasks.base import first
+from latent_rl.tasks.base import first, sample
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
@@ -51,7 +51,9 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     """Learned policies and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
     checking, checking_ppo = learned(settings, "verifier", "verified")
     setting, ppo = learned(settings, "features", "best_confidence")
-    puzzles = first(make_task(setting.task), "test", settings.pick(2000, 64))
+    task, generator = make_task(setting.task), torch.Generator().manual_seed(0)
+    # A stream in random views: long enough for its end, when the batch runs empty, not to count.
+    puzzles = sample(task, task.puzzles("test"), settings.pick(8000, 64), generator)
     few = puzzles.map(lambda tensor: tensor[: settings.pick(BATCH_SIZE, 16)])
     reasoner = load_reasoner(setting.task)
     if compiled:

@@ -305,7 +305,7 @@ class TRM(ReasonerModule):
             parts = [part + step for part in parts]
         if self.config.feedback:
             parts[-1] = parts[-1] + self._embed_cells(carry.prediction, self.embed_prediction)
-        x = torch.cat(parts, dim=0 if self.cells_first else 1)
+        x = torch.cat(parts, dim=0 if self.cells_first else 1) if len(parts) > 1 else parts[0]
         if self.config.positions == "learned":
             positions = self.embed_positions[:, None] if self.cells_first else self.embed_positions
             x = (x + positions) * math.sqrt(1 / 2)
