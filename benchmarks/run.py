@@ -38,6 +38,8 @@ ENTRIES: dict[str, Callable[[Settings], list[Row]]] = {
     "memory": memory,
     "start-up": start_up,
 }
+MILLISECONDS = (5, 10, 20, 50, 100, 200, 500)
+"""Marks of the cost curves' axis."""
 
 
 @dataclass(kw_only=True)
@@ -74,16 +76,21 @@ def plot(folder: Path, rows: list[dict[str, Any]]) -> None:
         axes.set_yticks(range(len(bars)), [f"{row['entry']}: {row['what']}" for row in bars], fontsize=8)
         axes.invert_yaxis()
         axes.set_xscale("log")
+        axes.set_xlim(0.5, 1.5 * max(ratios))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(y=0.01)
         axes.set_xlabel("how many times as fast the entry's first contestant is")
         figure.savefig(folder / "speed.png", dpi=110)
     curves = [row for row in rows if row["entry"] == "scaling"]
     if curves:
-        figure, panels = pyplot.subplots(1, len(curves), figsize=(11, 2.8), layout="constrained")
+        figure, panels = pyplot.subplots(1, len(curves), figsize=(11, 2.8), layout="constrained", sharey=True)
         for axes, row in zip(panels, curves, strict=True):
             x, y = zip(*row["curve"], strict=True)
             axes.loglog(x, [1000 * value for value in y], "o-")
             axes.minorticks_off()
-            axes.set_xticks(x, [str(int(value)) for value in x])
+            axes.set_xticks(x, [str(int(value)) for value in x], rotation=45)
+            axes.set_yticks(MILLISECONDS, [str(value) for value in MILLISECONDS])
+            axes.grid(alpha=0.3)
             axes.set_xlabel(row["what"].removeprefix("cost against "))
             axes.set_title(f"exponent {row['median']:.2f}", fontsize=9)
         panels[0].set_ylabel("milliseconds")
