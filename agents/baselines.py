@@ -160,6 +160,12 @@ def two_threshold_rule(core: Core, confidence: float, age: int) -> Baseline:
     return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(age))
 
 
+def verifying_rule(core: Core, age: int) -> Baseline:
+    """Halt when the rules of the task hold; begin anew in a random view at a given age, from the horizon on never."""
+    restart = aged(age) if age < core.horizon else None
+    return Baseline("verifier-rule", core.mode, halting(core, "verifier").halt, restart, submit="verified")
+
+
 def committing_rule(core: Core, confidence: float, age: int) -> Baseline:
     """Halt when the least confident cell is sure enough; commit what is sure, or the surest cell, at a given age."""
     halt = halting(core, "threshold", confidence).halt

@@ -41,7 +41,8 @@ class Comparison(Setting):
 
     agents: tuple[str, ...] = ("random", "fixed", "best-of", "threshold", "rule", "ppo", "dqn", "operator", "oracle")
     """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
-    both without -K for the best K; threshold, rule, entropy, unchanged, drift, act, verifier, random, oracle."""
+    both without -K for the best K; threshold, rule, verifier, verifier-rule, commit-rule, entropy, unchanged, drift,
+    act, random, oracle."""
     seeds: int = 3
     """Seeds of the agents, from 0; all are evaluated on the same puzzles and views."""
     out: Path = Path("runs/compare")

@@ -29,8 +29,9 @@ class Solve(Process):
     out: Path = STANDARD_STREAM
     """Results of --file as a CSV, - for standard output; rows that an earlier run left in the file stay as they are."""
     policy: str = "rule"
-    """Who decides: rule, fixed, fixed-K, best-of, best-of-K, threshold, entropy, unchanged, drift, act, verifier,
-    random; or an agent.zip (or its folder) that a training saved."""
+    """Who decides: rule, verifier-rule (quicker, where the rules are known), fixed, fixed-K, best-of, best-of-K,
+    threshold, entropy, unchanged, drift, act, verifier, random; or an agent.zip (or its folder) that a training
+    saved."""
     tune: int = 0
     """Choose the baselines' constants on this many validation puzzles first; 0 takes default ones."""
     batch_size: int = Solver.batch_size

@@ -17,7 +17,9 @@ from latent_rl.agents.baselines import (
     halting,
     restarting_oracle,
     two_threshold_rule,
+    verifying_rule,
 )
+from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
@@ -89,6 +91,7 @@ class Tuned:
         thresholds: for each name in `HALTING` the one with the highest mean return.
         rule: confidence and restart age with the highest mean return together; an age at the horizon never restarts.
         commit_rule: the same for forced commits.
+        verifier_age: restart age with the highest mean return, if the verifier says when to halt.
     """
 
     num_steps: int
@@ -96,6 +99,7 @@ class Tuned:
     thresholds: dict[str, float]
     rule: tuple[float, int]
     commit_rule: tuple[float, int]
+    verifier_age: int
 
     def baseline(self, core: Core, name: str) -> Baseline:
         """The tuned baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
@@ -108,14 +112,17 @@ class Tuned:
                 return make(core.mode, int(number[1] or best))
         if name == "rule":
             return two_threshold_rule(core, *self.rule)
+        if name == "verifier-rule":
+            return verifying_rule(core, self.verifier_age)
         if name == "commit-rule":
             return committing_rule(core, *self.commit_rule)
         if name == "oracle" and self.rule[1] < core.horizon:
             return restarting_oracle(core, self.rule[1])
         if name in HALTING:
             return halting(core, name, self.thresholds[name])
+        rules = ["rule", "verifier-rule", "commit-rule"]
         raise UnknownNameError(
-            "baseline", name, [*HALTING, "rule", "commit-rule", "fixed", "fixed-K", "best-of", "best-of-K", "random"]
+            "baseline", name, [*HALTING, *rules, "fixed", "fixed-K", "best-of", "best-of-K", "random"]
         )
 
 
@@ -127,8 +134,8 @@ def untuned(num_steps: int) -> Tuned:
     """
     thresholds = {name: rule.middle for name, rule in HALTING.items()}
     confidence = thresholds["threshold"]
-    rule, commit_rule = (confidence, min(num_steps, LATEST_RESTART)), (confidence, AGES["commit_forced"][1])
-    return Tuned(num_steps, num_steps, thresholds, rule, commit_rule)
+    age, commit_age = min(num_steps, LATEST_RESTART), AGES["commit_forced"][1]
+    return Tuned(num_steps, num_steps, thresholds, (confidence, age), (confidence, commit_age), age)
 
 
 def tune(core: Core, puzzles: Puzzles) -> Tuned:
@@ -140,15 +147,27 @@ def tune(core: Core, puzzles: Puzzles) -> Tuned:
         name: max(rule.candidates, key=lambda c, name=name: halting_worth(plain, name, c))  # type: ignore[misc]
         for name, rule in HALTING.items()
     }
-    rules = [_best_pair(core, puzzles, plain, action) for action in AGES]
-    return Tuned(num_steps, best_of, thresholds, *rules)
+    rule, commit_rule = (_best_pair(core, puzzles, plain, action) for action in AGES)
+    return Tuned(num_steps, best_of, thresholds, rule, commit_rule, _best_verifier_age(core, puzzles))
+
+
+def _ages(core: Core, action: str) -> list[int]:
+    """Ages at which an action of that name may begin anew before the horizon; none if the table lacks it."""
+    known = any(entry.name == action for entry in core.mode.actions)
+    return [age for age in AGES[action] if known and age < core.horizon]
+
+
+def _best_verifier_age(core: Core, puzzles: Puzzles) -> int:
+    """Age to begin anew at with the highest mean return, if the verifier says when to halt; the horizon is never."""
+    ages = [core.horizon, *_ages(core, "restart_view")]
+    worths = {age: float(Solver(core, verifying_rule(core, age)).solve(puzzles).returns.mean()) for age in ages}
+    return max(ages, key=lambda age: worths[age])
 
 
 def _best_pair(core: Core, puzzles: Puzzles, plain: Record, action: str) -> tuple[float, int]:
     """Confidence to halt at, and age to begin anew at by the action of that name, with the highest mean return."""
     worths = {(c, core.horizon): halting_worth(plain, "threshold", c) for c in CONFIDENCES}
-    known = any(entry.name == action for entry in core.mode.actions)
-    for age in (age for age in AGES[action] if known and age < core.horizon):
+    for age in _ages(core, action):
         restarted = record(core, puzzles, age, restart_action=action)
         worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
     return max(worths, key=lambda pair: worths[pair])

@@ -14,6 +14,7 @@ from latent_rl.agents.baselines import (
     fixed_steps,
     halting,
     two_threshold_rule,
+    verifying_rule,
 )
 from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, agent_spec, make_agent
@@ -50,7 +51,7 @@ def test_halting_baselines_stop_at_the_first_sure_step() -> None:
     core = uneven_core()
     expected = [i % 5 + 1 for i in range(30)]
     sure = (halting(core, name) for name in ("act", "verifier", "oracle"))
-    for policy in (halting(core, "threshold", 0.9), two_threshold_rule(core, 0.9, 6), *sure):
+    for policy in (halting(core, "threshold", 0.9), two_threshold_rule(core, 0.9, 6), verifying_rule(core, 6), *sure):
         outcome = evaluate_policy(core, policy, BASE)
         assert outcome.steps.tolist() == expected
         assert outcome.solved.all()
@@ -59,9 +60,12 @@ def test_halting_baselines_stop_at_the_first_sure_step() -> None:
 
 def test_the_rule_restarts_at_its_age() -> None:
     core = random_core()
-    outcome = evaluate_policy(core, two_threshold_rule(core, 1.1, 3), BASE)
-    assert outcome.steps.tolist() == [8] * 30
-    assert outcome.restarts.tolist() == [2] * 30
+    for rule in (two_threshold_rule(core, 1.1, 3), verifying_rule(core, 3)):
+        outcome = evaluate_policy(core, rule, BASE)
+        assert outcome.steps.tolist() == [8] * 30
+        assert outcome.restarts.tolist() == [2] * 30
+    halting_alone = random_core(actions="halt")
+    assert evaluate_policy(halting_alone, tune(halting_alone, BASE).baseline(core, "verifier-rule"), BASE).steps[0] == 8
 
 
 def test_the_committing_rule_commits_at_its_age() -> None:
@@ -111,7 +115,8 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
     assert tuned.baseline(core, "fixed").name == "fixed-5"
     assert tuned.baseline(core, "best-of").name == "best-of-5"
     assert tuned.baseline(core, "best-of-3").name == "best-of-3"
-    for name in ("threshold", "rule", "entropy", "act", "verifier", "oracle"):
+    assert tuned.verifier_age == 8  # beginning anew at 4 would lose the puzzles that need 5 steps
+    for name in ("threshold", "rule", "entropy", "act", "verifier", "verifier-rule", "oracle"):
         outcome = evaluate_policy(core, tuned.baseline(core, name), BASE)
         assert outcome.agent == name
         assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]

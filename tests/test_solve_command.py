@@ -65,7 +65,7 @@ def test_a_puzzle_becomes_a_board(untrained: str, capsys: pytest.CaptureFixture[
     assert "\nNOT solved, the board breaks the rules; 2 steps, 6 passes, confidence " in printed
 
 
-@pytest.mark.parametrize("policy", ["rule", "fixed-3", "verifier"])
+@pytest.mark.parametrize("policy", ["rule", "fixed-3", "verifier", "verifier-rule"])
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_file_becomes_a_table_that_marks_what_is_not_solved(
     policy: str, trained: bool, source: Path, untrained: str, capsys: pytest.CaptureFixture[str]
