@@ -55,8 +55,8 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     setting, ppo = learned(settings, "features", "best_confidence")
     task, generator = make_task(setting.task), torch.Generator().manual_seed(0)
     # A stream in random views: long enough for its end, when the batch runs empty, not to count.
-    puzzles = sample(task, task.puzzles("test"), settings.pick(4000, 64), generator)
-    few = puzzles.map(lambda tensor: tensor[: settings.pick(BATCH_SIZE, 16)])
+    puzzles = sample(task, task.puzzles("test"), settings.pick(16_000, BATCH_SIZE), generator)
+    fewer, few = puzzles.select(torch.arange(settings.pick(2048, 32))), puzzles.select(torch.arange(BATCH_SIZE))
     reasoner = load_reasoner(setting.task)
     if compiled:
         reasoner.compile()
@@ -65,7 +65,7 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
         "ppo that sees the verifier": (checking.make_core(reasoner), checking_ppo, puzzles),
         "ppo": (core, ppo, puzzles),
         "rule": (core, two_threshold_rule(core, *setting.tune(core).rule), puzzles),
-        "fixed-6, same reasoner": (core, fixed_steps(core.mode, 6), puzzles),
+        "fixed-6, same reasoner": (core, fixed_steps(core.mode, 6), fewer),
         "336 passes (T=3, n=6, 16 steps), same width": (*schedule_of_336_passes(setting, compiled), few),
     }
     notes: dict[str, str] = {}
