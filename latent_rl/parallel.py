@@ -3,6 +3,7 @@
 Without torchrun there is one worker, and everything here does nothing.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ def workers() -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
+    # Optimizers import it, and its functions keep the group of that time as their default. Imported later, it would
+    # keep the group and its threads alive until the interpreter's end, where they can abort.
+    importlib.import_module("torch.distributed.nn")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group()  # gloo for tensors on a CPU, nccl for those on GPUs
