@@ -25,9 +25,9 @@ from latent_rl.agents.report import (
 from latent_rl.agents.sb3 import agent_spec
 from latent_rl.agents.setting import Setting, baseline_policy, is_learned, trained_policy
 from latent_rl.agents.tune import Tuned
-from latent_rl.config import read_json, write_atomically, write_json
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
+from latent_rl.files import read_json, write_atomically, write_json
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
 

@@ -14,8 +14,8 @@ from latent_rl.agents.replay import frames, show_episode, telling_puzzle
 from latent_rl.agents.report import log_evaluation, plot, print_table
 from latent_rl.agents.sb3 import agent_spec
 from latent_rl.agents.setting import Setting, baseline_policy, trained_policy
-from latent_rl.config import write_json
 from latent_rl.errors import InvalidValueError, LatentRLError
+from latent_rl.files import write_json
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task

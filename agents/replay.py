@@ -15,11 +15,11 @@ from torch import Tensor
 
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.evaluate import Outcome
-from latent_rl.config import write_atomically
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
+from latent_rl.files import write_atomically
 from latent_rl.types import Puzzles, matches
 
 _LEAST = FEATURES.index("least_confidence")

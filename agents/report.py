@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from latent_rl.config import write_atomically
+from latent_rl.files import write_atomically
 
 Row = Mapping[str, Any]
 EVALUATION_TAGS = ("solved_rate", "mean_passes", "mean_steps", "mean_return")

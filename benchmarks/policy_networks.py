@@ -23,7 +23,7 @@ from latent_rl.agents.report import markdown_table
 from latent_rl.agents.sb3 import AGENTS
 from latent_rl.agents.setting import Setting
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.config import write_json
+from latent_rl.files import write_json
 
 
 @dataclass(frozen=True)

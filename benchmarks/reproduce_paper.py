@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 import tyro
 
-from latent_rl.config import read_json, write_json
 from latent_rl.errors import InvalidValueError, LatentRLError, UnknownNameError
+from latent_rl.files import read_json, write_json
 from reproduction.arms import ARMS, BATCHES, SEEDS, Run, queue
 from reproduction.measure import measure
 from reproduction.report import write_report

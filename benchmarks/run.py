@@ -21,8 +21,8 @@ from shares import profile
 from solving import batching, inference, solver
 from training import engines, workers
 
-from latent_rl.config import write_json
 from latent_rl.errors import LatentRLError, UnknownNameError
+from latent_rl.files import write_json
 
 ENTRIES: dict[str, Callable[[Settings], list[Row]]] = {
     "solver": solver,

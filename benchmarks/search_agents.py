@@ -18,7 +18,7 @@ from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.report import markdown_table
 from latent_rl.agents.sb3 import LearnedPolicy, agent_spec, linear_decay, make_agent
 from latent_rl.agents.setting import Setting
-from latent_rl.config import write_json
+from latent_rl.files import write_json
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.tasks.base import first
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import tyro
 
-from latent_rl.config import write_json
+from latent_rl.files import write_json
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
 

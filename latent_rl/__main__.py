@@ -2,14 +2,17 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import make_dataclass
+from types import FrameType
 from typing import Any
 
 import tyro
 
-from latent_rl.errors import LatentRLError
+from latent_rl.errors import LatentRLError, StoppedError, one_line
+from latent_rl.files import Terminated
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
@@ -53,7 +56,8 @@ def run(arguments: list[str]) -> int:
     """Run one command.
 
     Returns:
-        The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake.
+        The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake; 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     try:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
@@ -69,14 +73,25 @@ def run(arguments: list[str]) -> int:
         # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt as error:
+        print("latent-rl: stopped.", file=sys.stderr)
+        return 143 if isinstance(error, Terminated) else 130
+    except StoppedError as error:
+        print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
+        return error.status
     except (LatentRLError, OSError) as error:
-        print(f"latent-rl: {error}", file=sys.stderr)
+        print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
         return 2
     return status
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; SIGTERM ends a command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from latent_rl.config import write_json
 from latent_rl.errors import InvalidValueError
+from latent_rl.files import write_json
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.statistics import bootstrap_interval

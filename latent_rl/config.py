@@ -1,15 +1,133 @@
-"""Frozen configuration dataclasses to and from plain JSON, refusing what they don't know."""
+"""Frozen configuration dataclasses from plain values: unknown keys, wrong types and values out of range are refused
+before anything is made of them."""
 
 import dataclasses
-import json
-import os
+import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnknownNameError
 
 Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Range:
+    """What values a field may have: `Annotated[int, Range(1, 1000)]`; `check_fields` holds an instance to it.
+
+    Attributes:
+        low: the least value.
+        high: the greatest value.
+        open_low: whether `low` itself is left out.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low < value if self.open_low else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+        return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+
+
+COUNT = Range(1, 10**9)
+"""How often, how many: at least one."""
+SIZE = Range(1, 2**16)
+"""Of an axis of a network."""
+SHARE = Range(0, 1)
+"""Of a whole."""
+NOT_NEGATIVE = Range(0)
+"""Weights, prices."""
+SEED = Range(0, 2**31 - 1)
+"""What every library takes for a seed."""
+
+
+def check_fields(instance: Any) -> None:
+    """Hold a dataclass's values to the types and ranges of its fields; its `__post_init__` calls this first.
+
+    Whole numbers are no floats and no bools, floats are finite, an `Annotated[..., Range(...)]` is kept, a `Literal` is
+    one of its values. What is neither a plain value nor a union or tuple of them is left to the class itself.
+
+    Raises:
+        InvalidValueError: a value has another type, or lies outside its range.
+        UnknownNameError: a value is none of the names it may be.
+    """
+    for name, hint in _hints(type(instance)).items():
+        value = getattr(instance, name)
+        if reason := _objection(hint, value):
+            raise InvalidValueError(f"{type(instance).__name__}.{name} must be {reason}; got {_shown(value)}.")
+        base = _without_none(_stripped(hint))
+        if get_origin(base) is Literal and value is not None and value not in get_args(base):
+            raise UnknownNameError(f"{type(instance).__name__}.{name}", value, map(str, get_args(base)))
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _stripped(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _without_none(hint: Any) -> Any:
+    """X for X | None."""
+    if get_origin(hint) in (Union, UnionType):
+        rest = [_stripped(part) for part in get_args(hint) if part is not NoneType]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+def _objection(hint: Any, value: Any) -> str | None:
+    """What the value should be, if it is not that."""
+    if get_origin(hint) is Annotated:
+        base, *notes = get_args(hint)
+        if reason := _objection(base, value):
+            return reason
+        ranges = [note for note in notes if isinstance(note, Range)]
+        if value is not None and any(value not in each for each in ranges):
+            kind = "a whole number " if _without_none(base) is int else "a number "
+            return kind + " and ".join(map(str, ranges))
+        return None
+    if get_origin(hint) in (Union, UnionType):
+        reasons = [_objection(part, value) for part in get_args(hint)]
+        wanted = dict.fromkeys(reason for reason in reasons if reason)
+        return None if None in reasons else " or ".join(wanted)
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, tuple | list):
+            return "several values"
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) != len(value):
+            return f"{len(kinds)} values"
+        return next(
+            (f"values each of which is {r}" for k, v in zip(kinds, value, strict=True) if (r := _objection(k, v))), None
+        )
+    plain: dict[Any, tuple[str, bool]] = {
+        NoneType: ("nothing", value is None),
+        bool: ("true or false", isinstance(value, bool)),
+        int: ("a whole number", isinstance(value, int) and not isinstance(value, bool)),
+        float: (
+            "a finite number",
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        ),
+        str: ("text", isinstance(value, str)),
+    }
+    name, holds = plain.get(hint, ("", True))
+    return None if holds else name
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def from_dict(cls: type[Config], data: Mapping[str, Any]) -> Config:
@@ -31,34 +149,3 @@ def from_dict(cls: type[Config], data: Mapping[str, Any]) -> Config:
     if missing := sorted(required - set(data)):
         raise InvalidValueError(f"{cls.__name__} needs {', '.join(missing)}; got {', '.join(sorted(data))}.")
     return cls(**data)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CheckpointError: the file is missing or is not a JSON object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} must be a readable JSON file: {error}.") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} must hold a JSON object; got {type(data).__name__}.")
-    return data
-
-
-def write_json(path: Path, data: object) -> None:
-    """Write `data` as JSON, atomically: readers see the old file or the new one, never a part."""
-    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` by way of a temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

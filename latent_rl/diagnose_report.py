@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from latent_rl.config import write_atomically, write_json
 from latent_rl.diagnose import Diagnosis
+from latent_rl.files import write_atomically, write_json
 
 _HEADINGS = {
     "step": "step", "passes": "passes", "solved_rate": "solved", "exact_accuracy": "exact", "margin": "margin",

@@ -8,6 +8,12 @@ class LatentRLError(Exception):
     """The base of every error that a user's input can cause here."""
 
 
+def one_line(error: BaseException | str, limit: int = 300) -> str:
+    """A foreign error's text on one line, cut to `limit` characters: libraries write pages."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 class InvalidValueError(LatentRLError, ValueError):
     """A value is out of its range or of the wrong shape."""
 
@@ -32,3 +38,19 @@ class CheckpointError(LatentRLError, OSError):
 
 class MissingExtraError(LatentRLError, ImportError):
     """An optional dependency is not installed."""
+
+
+class FileError(LatentRLError, OSError):
+    """A file can't be written, or another process uses it."""
+
+
+class StoppedError(LatentRLError):
+    """The user stopped a command; the text says what is kept and how to go on.
+
+    Attributes:
+        status: the exit status, 128 + the signal's number.
+    """
+
+    def __init__(self, text: str, status: int = 130) -> None:
+        super().__init__(text)
+        self.status = status

@@ -14,8 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from latent_rl import parallel
 from latent_rl.batches import Batching
-from latent_rl.config import from_dict, write_atomically
+from latent_rl.config import from_dict
 from latent_rl.errors import CheckpointError
+from latent_rl.files import write_atomically
 from latent_rl.train_config import TrainConfig
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latent_rl.config import write_atomically
+from latent_rl.files import write_atomically
 from reproduction.arms import ARMS, SEEDS
 from reproduction.plot import draw
 from reproduction.summary import Arms, Estimate, ceiling_of_exact, difference, read_outcomes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latent_rl.config import read_json
+from latent_rl.files import read_json
 from latent_rl.statistics import bootstrap_interval, enough_steps
 from latent_rl.tasks.base import first
 from latent_rl.tasks.nqueens import NQueens

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from latent_rl.config import from_dict, read_json, write_atomically, write_json
+from latent_rl.config import from_dict
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError
+from latent_rl.files import read_json, write_atomically, write_json
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latent_rl.config import read_json, write_atomically, write_json
 from latent_rl.errors import CheckpointError, InvalidValueError, LatentRLError, MissingExtraError
+from latent_rl.files import read_json, write_atomically, write_json
 from latent_rl.reasoners.checkpoint import make_reasoner
 from latent_rl.reasoners.public_arch import DTYPES, PublicArch, arch_of, config_of
 from latent_rl.reasoners.public_weights import from_public, newest_checkpoint, public_name, read_weights, to_public

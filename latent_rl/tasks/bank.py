@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from latent_rl.config import write_atomically
+from latent_rl.files import write_atomically
 from latent_rl.tasks.base import Split, check_split
 from latent_rl.types import Puzzles
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.config import from_dict, read_json
+from latent_rl.config import from_dict
 from latent_rl.errors import LatentRLError, PuzzleError
+from latent_rl.files import read_json
 from latent_rl.tasks.base import Split
 from latent_rl.types import Puzzles
 
