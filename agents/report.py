@@ -9,9 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from latent_rl.errors import FileError, one_line
 from latent_rl.files import write_atomically
 
 Row = Mapping[str, Any]
+_EVALUATION = ".evaluation"
 EVALUATION_TAGS = ("solved_rate", "mean_passes", "mean_steps", "mean_return")
 
 
@@ -107,15 +109,25 @@ def log_evaluation(folder: Path, row: Row, steps: Sequence[int], facts: Mapping[
         row: of the report.
         steps: training steps at which the values are drawn; two make a line, beside the curves of agents that train.
         facts: the columns of the HParams table, before the metrics.
+
+    Raises:
+        FileError: it can't be written.
     """
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
     metrics = {f"eval/{tag}": row[tag] for tag in EVALUATION_TAGS}
-    with SummaryWriter(str(folder)) as writer:
-        for tag, value in metrics.items():
-            for step in steps:
-                writer.add_scalar(tag, value, step)
-        # Not writer.add_hparams, which would make a run of its own for them.
-        for summary in hparams(dict(facts), metrics):
-            writer.file_writer.add_summary(summary)
+    try:
+        for earlier in folder.glob(f"*{_EVALUATION}"):  # of a run that was cut here
+            earlier.unlink()
+        with SummaryWriter(str(folder), filename_suffix=_EVALUATION) as writer:
+            for tag, value in metrics.items():
+                for step in steps:
+                    writer.add_scalar(tag, value, step)
+            # Not writer.add_hparams, which would make a run of its own for them.
+            for summary in hparams(dict(facts), metrics):
+                writer.file_writer.add_summary(summary)
+    except OSError as error:
+        raise FileError(
+            f"the TensorBoard run {folder} could not be written: {error.strerror or one_line(error)}."
+        ) from error

@@ -14,6 +14,9 @@ from latent_rl.envs.state import Seen, State
 from latent_rl.errors import InvalidValueError
 from latent_rl.types import Carry, Puzzles
 
+PIECE = 16
+"""Rows that the reasoner steps at once when steps are recorded."""
+
 
 def is_recordable(action: Action) -> bool:
     """Whether all that the action does to the reasoner's state is a plain step, or a plain start in a new view."""
@@ -23,9 +26,9 @@ def is_recordable(action: Action) -> bool:
 class RecordedCore(Core):
     """A core whose episodes come from a pool of puzzles, and whose reasoner runs once for each step that it meets.
 
-    What the reasoner shows is a function of puzzle, view and age; the books (best snapshot, counts) are kept live. So
-    once recorded, training runs at the speed of table look-ups, and is equal to the live core. Actions that change the
-    reasoner's state in other ways (guidance, depth, commits, noise) need the live core.
+    What the reasoner shows is a function of puzzle, view and age, to the last bit; the books (best snapshot, counts)
+    are kept live. So once recorded, training runs at the speed of table look-ups, and is equal to the live core.
+    Actions that change the reasoner's state in other ways (guidance, depth, commits, noise) need the live core.
 
     Args:
         pool: the puzzles.
@@ -81,7 +84,8 @@ class RecordedCore(Core):
         rows = puzzles * self.num_views + state.restarts % self.num_views
         missing = state.age >= self._length[rows]
         if bool(missing.any()):
-            self._record(rows[missing].unique())
+            for piece in rows[missing].unique().split(PIECE):
+                self._record(torch.cat([piece, piece[:1].expand(PIECE - len(piece))]))
         return Seen(
             carry=state.carry,
             certainty=state.certainty,
@@ -92,7 +96,11 @@ class RecordedCore(Core):
         )
 
     def _record(self, rows: Tensor) -> None:
-        """Run the reasoner's next step on the given rows, int64 [M], each (puzzle, view) once."""
+        """Run the reasoner's next step on the given rows, int64 [PIECE], each a (puzzle, view).
+
+        Always so many, if need be the same one again: kernels choose by the shape in which order they add up, so in one
+        shape a row's floating-point results depend on nothing but the row, and a record not on its history.
+        """
         puzzles, views, age = rows // self.num_views, rows % self.num_views, self._length[rows]
         state = self.begin(self.pool.select(puzzles), self.keys[puzzles])
         later = views > 0

@@ -6,8 +6,6 @@ Run `python examples/train_ppo_sudoku.py --help` for the options.
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 from latent_rl.agents.experiment import Experiment, main
 
 
@@ -20,4 +18,4 @@ class Args(Experiment):
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(main(Args, __doc__))
