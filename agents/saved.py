@@ -98,7 +98,7 @@ def save_agent(
     if broken := _not_finite(weights):
         raise InvalidValueError(f"an agent's weights must be finite; {broken} is not. Its training has diverged.")
     arguments = {k: v for k, v in (model.policy_kwargs or {}).items() if k not in _TRAINING_ONLY}
-    if model.use_sde and "use_sde" in inspect.signature(type(policy)).parameters:
+    if model.use_sde and _takes(type(policy), "use_sde"):
         arguments["use_sde"] = True
     facts = {
         "name": name or next((key for key, spec in AGENTS.items() if spec.algorithm is type(model)), algorithm.lower()),
@@ -357,7 +357,7 @@ def _from_zip(file: Path) -> LearnedPolicy:
         if data is None or "policy" not in parameters:
             raise ValueError("it has no policy")
         arguments = {k: v for k, v in data.get("policy_kwargs", {}).items() if k not in _TRAINING_ONLY}
-        if data.get("use_sde") and "use_sde" in inspect.signature(data["policy_class"]).parameters:
+        if data.get("use_sde") and _takes(data["policy_class"], "use_sde"):
             arguments["use_sde"] = True
         both = [data["observation_space"], data["action_space"]]
         policy = _built(data["policy_class"], both, arguments, cast(dict[str, Tensor], parameters["policy"]))
@@ -365,6 +365,11 @@ def _from_zip(file: Path) -> LearnedPolicy:
     except Exception as error:  # Unpickling can raise anything.
         reason = f"it lacks {error}" if isinstance(error, KeyError) else one_line(error)
         raise CheckpointError(f"{file} must be an agent of stable-baselines3: {reason.rstrip('.')}.") from error
+
+
+def _takes(network: type[BasePolicy], argument: str) -> bool:
+    """Whether the network, or a class below it that it hands its arguments to, has an argument of that name."""
+    return any(argument in inspect.signature(each).parameters for each in network.__mro__[:-1])
 
 
 def _built(
@@ -375,9 +380,7 @@ def _built(
     Raises:
         ValueError: the weights are not those of such a network.
     """
-    schedule: dict[str, Any] = (
-        {"lr_schedule": lambda _: 0.0} if "lr_schedule" in inspect.signature(network).parameters else {}
-    )
+    schedule: dict[str, Any] = {"lr_schedule": lambda _: 0.0} if _takes(network, "lr_schedule") else {}
     with torch.random.fork_rng([]), _NoMoreThan(sum(tensor.numel() for tensor in weights.values())):
         policy = network(*both, **schedule, **arguments)
     expected = policy.state_dict()
@@ -407,12 +410,12 @@ class _NoMoreThan(TorchFunctionMode):
 
     def __init__(self, stored: int) -> None:
         super().__init__()
-        self.left = 4 * stored + 2**16  # what initializers need on top
+        self.left = 4 * stored + 2**14  # initializers take some, too
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn):
             size = (kwargs or {}).get("size", args[0] if args and isinstance(args[0], tuple | list) else args)
-            self.left -= 1 + math.prod(size)
+            self.left -= 8 + math.prod(size)  # a tensor costs time, too, however small it is
             if self.left < 0:
                 raise ValueError("its network is larger than its weights")
         return func(*args, **(kwargs or {}))

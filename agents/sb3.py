@@ -3,6 +3,7 @@
 To add an agent of SB3 or sb3-contrib, add an entry to `AGENTS`.
 """
 
+import copy
 import inspect
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -161,7 +162,8 @@ def make_agent(
     spec, refine = spec or agent_spec(name), action_index(core.mode, "refine")
     env = LatentVecEnv(core, spec.num_envs)
     try:
-        model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **spec.arguments)
+        # A copy, since some algorithms add to their policy_kwargs.
+        model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **copy.deepcopy(spec.arguments))
         spec.bias_refine(model, refine)
     except (AssertionError, IndexError) as error:
         raise InvalidValueError(
