@@ -141,9 +141,9 @@ HALTING: dict[str, Halting] = {
 }
 
 
-def aged(core: Core, age: int) -> Condition | None:
-    """At least `age` steps since the carry was fresh; None, which is never, from the horizon on."""
-    return (lambda state: state.age >= age) if age < core.horizon else None
+def aged(age: int) -> Condition:
+    """At least `age` steps since the carry was fresh."""
+    return lambda state: state.age >= age
 
 
 def fixed_steps(mode: ActionMode, num_steps: int) -> Baseline:
@@ -166,20 +166,21 @@ def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
 
 def two_threshold_rule(core: Core, confidence: float, age: int) -> Baseline:
     """Halt when the least confident cell is sure enough; begin anew in a random view at a given age."""
-    return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(core, age))
+    return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(age))
 
 
 def verifying_rule(core: Core, age: int) -> Baseline:
-    """Halt when the rules of the task hold; begin anew in a random view at a given age."""
-    return Baseline("verifier-rule", core.mode, halting(core, "verifier").halt, aged(core, age), submit="verified")
+    """Halt when the rules of the task hold; begin anew in a random view at a given age, from the horizon on never."""
+    restart = aged(age) if age < core.horizon else None
+    return Baseline("verifier-rule", core.mode, halting(core, "verifier").halt, restart, submit="verified")
 
 
 def committing_rule(core: Core, confidence: float, age: int) -> Baseline:
     """Halt when the least confident cell is sure enough; commit what is sure, or the surest cell, at a given age."""
     halt = halting(core, "threshold", confidence).halt
-    return Baseline("commit-rule", core.mode, halt, aged(core, age), restart_action="commit_forced")
+    return Baseline("commit-rule", core.mode, halt, aged(age), restart_action="commit_forced")
 
 
 def restarting_oracle(core: Core, age: int) -> Baseline:
     """The oracle that also begins anew at a given age."""
-    return Baseline("oracle", core.mode, halting(core, "oracle").halt, aged(core, age))
+    return Baseline("oracle", core.mode, halting(core, "oracle").halt, aged(age))

@@ -19,7 +19,7 @@ from latent_rl.agents.setting import Setting, train_agent
 from latent_rl.agents.tune import make_baseline
 from latent_rl.config import COUNT, SEED
 from latent_rl.files import claimed, resumable, write_json
-from latent_rl.program import concluded, stop_on_sigterm
+from latent_rl.program import concluded, parsed, stop_on_sigterm
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
@@ -126,4 +126,4 @@ def main(command: type[Any], description: str | None) -> int:
         description: for --help.
     """
     stop_on_sigterm()
-    return concluded(Path(sys.argv[0]).stem, lambda: tyro.cli(command, description=description).run())
+    return concluded(Path(sys.argv[0]).stem, lambda: parsed(lambda: tyro.cli(command, description=description)).run())

@@ -61,7 +61,7 @@ def unhalted(
     scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
     state = core.begin(puzzles, episode_keys(torch.arange(count), seed))
     start, rows = state.potential, torch.arange(count)
-    restart = None if restart_age is None else aged(core, restart_age)
+    restart = None if restart_age is None else aged(restart_age)
     never = Baseline(
         "unhalted", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool), restart, restart_action=restart_action
     )
@@ -218,7 +218,7 @@ def make_baseline(core: Core, name: str, constants: Tuned | Untuned, seed: int =
         return verifying_rule(core, constants.verifier_age)
     if name == "commit-rule":
         return committing_rule(core, *constants.commit_rule)
-    if name == "oracle":
+    if name == "oracle" and constants.rule[1] < core.horizon:
         return restarting_oracle(core, constants.rule[1])
     return halting(core, name, constants.thresholds[name])
 

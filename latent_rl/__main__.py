@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from latent_rl.program import concluded, stop_on_sigterm
+from latent_rl.program import concluded, parsed, stop_on_sigterm
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
@@ -58,11 +58,12 @@ def run(arguments: list[str]) -> int:
 
     def work() -> int | None:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
-        asked = tyro.extras.subcommand_cli_from_dict(
-            {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS},
-            prog="latent-rl",
-            description="Latent recursion as a decision process.",
-            args=arguments,
+        commands = {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS}
+        overview = "Latent recursion as a decision process."
+        asked = parsed(
+            lambda: tyro.extras.subcommand_cli_from_dict(
+                commands, prog="latent-rl", description=overview, args=arguments
+            )
         )
         status: int | None = asked.run()
         return status

@@ -1,13 +1,18 @@
 """How a program ends: its exit status, and one line for whatever stopped it."""
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from types import FrameType
+from typing import TypeVar
 
 from latent_rl.errors import LatentRLError, StoppedError, one_line
 from latent_rl.files import Terminated
+
+Parsed = TypeVar("Parsed")
 
 
 def concluded(name: str, work: Callable[[], int | None]) -> int:
@@ -24,8 +29,7 @@ def concluded(name: str, work: Callable[[], int | None]) -> int:
         status = work() or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader, say `head`, has seen enough
         return 1
     except KeyboardInterrupt as error:
         print(f"{name}: stopped.", file=sys.stderr)
@@ -35,8 +39,38 @@ def concluded(name: str, work: Callable[[], int | None]) -> int:
         return error.status
     except (LatentRLError, OSError) as error:
         print(f"{name}: {one_line(error, 2000)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk: it is what was told
+            _drop_output()
         return 2
     return status
+
+
+def parsed(parse: Callable[[], Parsed]) -> Parsed:
+    """What `parse`, a call of tyro, makes of the command line.
+
+    Raises:
+        LatentRLError: a config refuses a value; tyro would draw a box around the error.
+        SystemExit: the command line asks for help, or tyro does not understand it.
+    """
+    try:
+        with redirect_stderr(io.StringIO()):
+            return parse()
+    except SystemExit as end:
+        if not end.code:
+            raise
+        refusal = end.__context__
+        while refusal is not None and not isinstance(refusal, LatentRLError):
+            refusal = refusal.__context__
+        if refusal is not None:
+            raise refusal from None
+    return parse()  # and say what was not understood
+
+
+def _drop_output() -> None:
+    """What standard output could not take must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stop_on_sigterm() -> None:

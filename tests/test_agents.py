@@ -18,7 +18,6 @@ from latent_rl.agents.baselines import (
 )
 from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, agent_spec, make_agent
-from latent_rl.agents import tune as tune_module
 from latent_rl.agents.tune import Tuned, halting_worth, make_baseline, unhalted
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core

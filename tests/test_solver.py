@@ -1,7 +1,6 @@
 """The solver: continuous batching equals one puzzle at a time; order, bounds, laziness; no label is used."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
-from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
