@@ -51,7 +51,7 @@ CLASSES: dict[str, type] = {
 }
 """Classes that may be an argument of a policy network."""
 _TRAINING_ONLY = ("optimizer_class", "optimizer_kwargs")
-_WHAT = "an agent that save_agent, a training or a comparison wrote"
+_WHAT = "an agent that a training saved"
 _LARGEST_SPACE = 2**20
 
 
