@@ -18,6 +18,7 @@ from latent_rl.agents.report import (
     csv_text,
     draw,
     log_evaluation,
+    logging_to,
     markdown_table,
     plot,
     print_table,
@@ -255,7 +256,7 @@ def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title
     learned = [row["agent"] for row in rows if is_learned(row["agent"])]
     folder = args.out / "tensorboard" / "overview"
     shutil.rmtree(folder, ignore_errors=True)  # an earlier report's
-    with SummaryWriter(str(folder)) as writer:
+    with logging_to(folder), SummaryWriter(str(folder)) as writer:
         writer.add_custom_scalars({"held-out puzzles (lines and dots) and training (curves)": {
             title: ["Multiline", [f"eval/{tag}", f"rollout/{curve}"]]
             for title, tag, curve in (

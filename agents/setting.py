@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from latent_rl.agents.report import logging_to
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, agent_spec, make_agent
 from latent_rl.agents.tune import BASELINES, Tuned, is_baseline
 from latent_rl.config import NOT_NEGATIVE, Range, check_fields
 from latent_rl.envs import own_arguments
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
-from latent_rl.errors import FileError, UnknownNameError, one_line
+from latent_rl.errors import UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
@@ -151,13 +152,9 @@ def train_agent(
         FileError: the logs can't be written.
     """
     spec = agent_spec(name)
-    try:
-        shutil.rmtree(logs, ignore_errors=True)
+    shutil.rmtree(logs, ignore_errors=True)
+    with logging_to(logs):
         model = make_agent(name, core, seed=seed, logs=logs)
         model.learn(timesteps or spec.total_timesteps, callback=EpisodeStatistics(), progress_bar=progress)
         model.logger.close()
-    except OSError as error:
-        raise FileError(
-            f"the training's logs in {logs} could not be written: {error.strerror or one_line(error)}."
-        ) from error
     return model

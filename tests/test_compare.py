@@ -2,8 +2,10 @@
 
 import csv
 import json
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -162,12 +164,31 @@ def test_a_comparison_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -
     assert stopped([*arguments, str(whole)], 600).returncode == 0
     for there in ("config.json", "agents/rule-0", "tensorboard/dqn/seed0", f"agents/dqn-0/{AGENT}", "tensorboard/ppo"):
         assert stopped_when([*arguments, str(cut)], (cut / there).exists).returncode == -signal.SIGKILL
-    ended = stopped_when([*arguments, str(cut)], (cut / "tensorboard/ppo/seed0").exists, signal.SIGTERM)
+    shutil.rmtree(cut / "tensorboard/ppo")
+    ended = stopped_when([*arguments, str(cut)], (cut / "tensorboard/ppo").exists, signal.SIGTERM)
     assert ended.returncode == 143
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("latent-rl: ")]
     assert f"Go on with: latent-rl {' '.join(arguments)} {cut}" in line
     assert stopped([*arguments, str(cut)], 600).returncode == 0
     assert results(cut) == results(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kilobytes", "told"), [(1, "outcome.safetensors"), (16, "the TensorBoard run")])
+def test_a_full_disk_is_one_line(kilobytes: int, told: str, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024,) * 2)
+
+    arguments = ["--agents", "fixed-2", "dqn", "--seeds", "1", "--total-timesteps", "4096", "--num-test", "50"]
+    command = [sys.executable, "-m", "latent_rl", "compare", "--task", "sudoku4x4", *arguments, "--no-progress"]
+    out = ["--out", str(tmp_path / "out")]
+    run = subprocess.run([*command, *out], capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("latent-rl: ")]
+    assert told in line
+    assert "File too large" in line
+    assert subprocess.run([*command, *out], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.usefixtures("few_figures")
