@@ -25,7 +25,8 @@ class LatentVecEnv(VecEnv):
     Args:
         core: the dynamics.
         num_envs: B.
-        render_mode: "rgb_array" for `VecVideoRecorder`, "human" to watch in the terminal, "ansi" for `env_method("render")`.
+        render_mode: "rgb_array" for `VecVideoRecorder`, "human" to watch in the terminal, "ansi" for text by
+            `env_method("render")`.
     """
 
     metadata = METADATA
@@ -76,7 +77,8 @@ class LatentVecEnv(VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A picture of every environment, in mode "rgb_array"; `render` tiles them."""
-        return [None] * self.num_envs if self.render_mode != "rgb_array" else self._screen.render() or ()
+        frames = self._screen.render() if self.render_mode == "rgb_array" else None
+        return frames or [None] * self.num_envs
 
     def close(self) -> None:
         """Nothing to release."""

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -80,8 +81,8 @@ def layout_of(task: Task) -> Layout:
     line = np.searchsorted(starts, places, side="right") - 1
     used, rows = np.unique(line, return_inverse=True)
     edges, columns = np.unique(places - starts[line], return_inverse=True)
-    ruled = [any(set(text) & set("-=─━═") for text in lines[a + 1 : b]) for a, b in zip(used, used[1:], strict=False)]
-    gaps = [lines[used[0]][a + 1 : b] for a, b in zip(edges, edges[1:], strict=False)]
+    ruled = [any(set(text) & set("-=─━═") for text in lines[a + 1 : b]) for a, b in pairwise(used)]
+    gaps = [lines[used[0]][a + 1 : b] for a, b in pairwise(edges)]
     across = tuple(row for row, is_ruled in enumerate(ruled, 1) if is_ruled)
     down = tuple(column for column, gap in enumerate(gaps, 1) if set(gap) & set("|│┃║"))
     return Layout(rows, columns, across, down, places, is_filled)
@@ -179,27 +180,28 @@ class Board:
             return "*"
         return {"given": " ", "committed": "+", "answer": "'", "blank": " "}[self.kinds[cell]]
 
-    def text(self, *, styled: bool = True) -> str:
-        """The board in a terminal, below three lines of text: as the task draws it, with marks and ANSI styles.
+    def text(self, *, styled: bool = True, head: bool = True) -> str:
+        """The board in a terminal: as the task draws it, with marks and ANSI styles.
 
         Args:
             styled: with ANSI styles; without them marks alone tell cells apart.
+            head: below three lines that say how the episode stands.
         """
+        panels = [self._drawn(styled)]
+        if not self.layout.is_filled:
+            panels.insert(0, self.task.render(self.puzzle))
+        board = beside([panel.split("\n") for panel in panels], gap=" -> ")
+        return f"{self._head(styled)}\n{board}" if head else board
+
+    def _head(self, styled: bool) -> str:
+        """Three lines."""
         confidence = "-" if self.confidence is None else f"{self.confidence:.3f}"
         action = ": ".join(part for part in (self.action or "the puzzle", self.outcome) if part)
         marks = {"changed": "*", "committed": "+", "wrong": "x"}
         counts = [f"{count} {name} {marks[name]}" for name, count in self.counts.items() if count]
-        head = [
-            f"step {self.step}/{self.horizon}  passes {self.passes}  restarts {self.restarts}",
-            f"{action}  least confidence {confidence}",
-            ", ".join(counts),
-        ]
-        if styled:
-            head = [f"\x1b[1m{head[0]}\x1b[0m", *head[1:]]
-        panels = [self._drawn(styled)]
-        if not self.layout.is_filled:
-            panels.insert(0, self.task.render(self.puzzle))
-        return "\n".join(["\n".join(head), beside([panel.split("\n") for panel in panels], gap=" -> ")])
+        first = f"step {self.step}/{self.horizon}  passes {self.passes}  restarts {self.restarts}"
+        first = f"\x1b[1m{first}\x1b[0m" if styled else first
+        return f"{first}\n{action}  least confidence {confidence}\n{', '.join(counts)}"
 
     def _drawn(self, styled: bool) -> str:
         """The answer as the task draws it, its cells marked and styled."""

@@ -1,7 +1,7 @@
 """Boards as pictures: pixels in a millisecond, from a cache of tiles.
 
-The colours are those that colour-blind people tell apart (Okabe and Ito); weight, corner marks and hatching say the same
-without colour. To draw a task in its own way, add an entry to `FIGURES`.
+The colours are those that colour-blind people tell apart (Okabe and Ito); weight, corner marks and hatching say the
+same without colour. To draw a task in its own way, add an entry to `FIGURES`.
 """
 
 from collections.abc import Callable
@@ -159,7 +159,8 @@ def picture(board: Board, title: str = "") -> np.ndarray:
 def _puzzle_of(board: Board) -> Board:
     """The board of the puzzle alone."""
     nothing = np.zeros_like(board.changed)
-    return replace(board, answer=board.puzzle, kinds=("given",) * len(board.kinds), changed=nothing, wrong=nothing)
+    kinds: list[Kind] = ["given"] * len(board.kinds)
+    return replace(board, answer=board.puzzle, kinds=tuple(kinds), changed=nothing, wrong=nothing)
 
 
 def cell_size(columns: int) -> int:
@@ -283,7 +284,7 @@ def _draw_head(draw: Any, width: int, board: Board, title: str) -> None:
     draw.rectangle((left, 35, at[0], 40), fill="#a9bccb")
     if board.age:
         draw.rectangle((at[0], 35, at[1], 40), fill=BLUE)
-    confidence = "–" if board.confidence is None else f"{board.confidence:.3f}"
+    confidence = "-" if board.confidence is None else f"{board.confidence:.3f}"
     passes, confidence = f"passes {board.passes}", f"least confidence {confidence}"
     middle = (left + small.getlength(passes) + right - small.getlength(confidence)) / 2
     draw.text((left, 53), passes, fill=GREY, font=small, anchor="lm")

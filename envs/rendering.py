@@ -30,8 +30,8 @@ class Screen:
 
     Args:
         episodes: what is drawn.
-        mode: "ansi", text with marks and ANSI styles; "rgb_array", pictures uint8 [H, W, 3]; "human", in the terminal at
-            every step; None for nothing.
+        mode: "ansi", text with marks and ANSI styles; "rgb_array", pictures uint8 [H, W, 3]; "human", in the terminal
+            at every step; None for nothing.
 
     Raises:
         UnknownNameError: there is no such mode.

@@ -120,7 +120,8 @@ def num_puzzle_ids(task: Task) -> int:
 
 
 def clashes(task: Task, answers: Tensor) -> Tensor:
-    """Which cells of answers, int64 [B, L], break a rule together: the task's method of that name; none if it has none."""
+    """Bool [B, L]: cells of the answers that break a rule together, as the task's method of that name tells; none if it
+    has no such method."""
     find: Callable[[Tensor], Tensor] | None = getattr(task, "clashes", None)
     return torch.zeros_like(answers, dtype=torch.bool) if find is None else find(answers)
 
