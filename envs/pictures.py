@@ -230,7 +230,7 @@ def _pixels(tile: Tile) -> np.ndarray:
         width = max(int(1.5 * _SCALE), round(side / 22))
         draw.line([(edge, side - edge), (side - edge, edge)], fill=VERMILION, width=width)
     if tile.committed:
-        corner = max(4 * _SCALE, 0.24 * side)
+        corner = max(5.5 * _SCALE, 0.24 * side)
         draw.polygon([(0, side), (0, side - corner), (corner, side)], fill=INK if not is_dark else "#ffffff")
     if tile.changed:
         radius = max(1.8 * _SCALE, 0.085 * side)

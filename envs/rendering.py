@@ -99,14 +99,17 @@ class Screen:
 
 
 class Terminal:
-    """Draws boards in place, `RENDER_FPS` times a second; where standard output is no terminal, one after the other."""
+    """Draws boards in place, `RENDER_FPS` times a second; where standard output is no terminal, one after the other.
+
+    An episode's puzzle stays, its steps are drawn over each other below, and its end stays again.
+    """
 
     def __init__(self) -> None:
         self._height = 0
         self._due = 0.0
 
     def draw(self, boards: Sequence[Board]) -> None:
-        """Draw over the last boards, unless they belong to episodes before these."""
+        """Draw the boards over the last ones, if these were a step of the same episodes."""
         output, room = sys.stdout, shutil.get_terminal_size()
         if not output.isatty() or os.environ.get("TERM") == "dumb":
             output.write("\n".join(page([board.text(styled=False) for board in boards], room.columns)) + "\n\n")
@@ -115,15 +118,15 @@ class Terminal:
         time.sleep(min(max(0.0, self._due - time.monotonic()), _FINAL_FRAMES / RENDER_FPS))
         is_styled = not os.environ.get("NO_COLOR")
         lines = page([board.text(styled=is_styled) for board in boards], room.columns, room.lines - 1)
-        if all(board.action == "" for board in boards):
-            self._height = 0  # a new episode: the last one's end stays above
-        back = f"\x1b[{self._height}F" if self._height else "\n"
+        is_start = all(board.action == "" for board in boards)
+        back = f"\x1b[{self._height}F" if self._height and not is_start else "\n"
         drawn = "".join(f"{line}\x1b[K\n" for line in lines)
         # In one piece, without wrapping; terminals that know how to, show it at once.
         output.write(f"\x1b[?2026h\x1b[?7l{back}{drawn}\x1b[J\x1b[?7h\x1b[?2026l")
         output.flush()
-        self._height = len(lines)
-        self._due = time.monotonic() + (_FINAL_FRAMES if any(board.outcome for board in boards) else 1) / RENDER_FPS
+        self._height = 0 if is_start else len(lines)
+        num_frames = _FINAL_FRAMES if any(board.outcome for board in boards) else 1
+        self._due = time.monotonic() + num_frames / RENDER_FPS
 
 
 def page(texts: Sequence[str], width: int, height: int | None = None) -> list[str]:
