@@ -25,6 +25,7 @@ _LEAST = FEATURES.index("least_confidence")
 _STYLES: dict[Kind, str] = {"given": "1", "committed": "1;36", "answer": "36", "blank": "2"}
 _WRONG, _CHANGED = "31;9", "4"
 """Codes of ANSI styles: bold, bold and cyan, cyan, dim; red and struck through; underlined."""
+_LONGEST_LINE = 40
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -62,7 +63,7 @@ class Layout:
 def layout_of(task: Task) -> Layout:
     """Find the cells in what the task's `render` draws: whatever the board looks like, pictures follow it.
 
-    A text that can't be taken apart leaves a plain grid: a square, or rows of up to 40 cells.
+    A text that can't be taken apart leaves a plain grid: a square, or rows of up to 40 cells, as of a long line.
     """
     tokens = torch.arange(task.vocab_size)[:, None].expand(-1, task.seq_len)
     is_filled = bool(task.is_given(tokens).any())
@@ -72,7 +73,7 @@ def layout_of(task: Task) -> Layout:
         found = None
     if found is None:
         side = math.isqrt(task.seq_len)
-        width = side if side**2 == task.seq_len else min(task.seq_len, 40)
+        width = side if side**2 == task.seq_len else min(task.seq_len, _LONGEST_LINE)
         rows, columns = np.divmod(np.arange(task.seq_len), width)
         return Layout(rows, columns, (), (), None, is_filled)
     text, places = found
@@ -81,6 +82,9 @@ def layout_of(task: Task) -> Layout:
     line = np.searchsorted(starts, places, side="right") - 1
     used, rows = np.unique(line, return_inverse=True)
     edges, columns = np.unique(places - starts[line], return_inverse=True)
+    if len(used) == 1 and len(edges) > _LONGEST_LINE:
+        rows, columns = np.divmod(columns, _LONGEST_LINE)
+        return Layout(rows, columns, (), (), places, is_filled)
     ruled = [any(set(text) & set("-=─━═") for text in lines[a + 1 : b]) for a, b in pairwise(used)]
     gaps = [lines[used[0]][a + 1 : b] for a, b in pairwise(edges)]
     across = tuple(row for row, is_ruled in enumerate(ruled, 1) if is_ruled)
@@ -167,6 +171,11 @@ class Board:
         return line if len(line) == len(self.kinds) else [str(token) for token in self.answer.tolist()]
 
     @property
+    def caption(self) -> str:
+        """The action in a word or two."""
+        return self.action or ("-" if self.step else "the puzzle")
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many cells are changed, committed, wrong."""
         committed = self.kinds.count("committed")
@@ -180,23 +189,26 @@ class Board:
             return "*"
         return {"given": " ", "committed": "+", "answer": "'", "blank": " "}[self.kinds[cell]]
 
-    def text(self, *, styled: bool = True, head: bool = True) -> str:
+    def text(self, *, styled: bool = True, head: bool = True, width: int | None = None) -> str:
         """The board in a terminal: as the task draws it, with marks and ANSI styles.
 
         Args:
             styled: with ANSI styles; without them marks alone tell cells apart.
             head: below three lines that say how the episode stands.
+            width: where a puzzle and its answer beside it take more columns than that, one of them is drawn.
         """
-        panels = [self._drawn(styled)]
+        board = self._drawn(styled)
         if not self.layout.is_filled:
-            panels.insert(0, self.task.render(self.puzzle))
-        board = beside([panel.split("\n") for panel in panels], gap=" -> ")
+            puzzle = self.task.render(self.puzzle)
+            both = beside([puzzle.split("\n"), board.split("\n")], gap=" -> ")
+            fits = width is None or max(len(plain(line)) for line in both.split("\n")) <= width
+            board = both if fits else board if self.step else puzzle
         return f"{self._head(styled)}\n{board}" if head else board
 
     def _head(self, styled: bool) -> str:
         """Three lines."""
         confidence = "-" if self.confidence is None else f"{self.confidence:.3f}"
-        action = ": ".join(part for part in (self.action or "the puzzle", self.outcome) if part)
+        action = ": ".join(part for part in (self.caption, self.outcome) if part)
         marks = {"changed": "*", "committed": "+", "wrong": "x"}
         counts = [f"{count} {name} {marks[name]}" for name, count in self.counts.items() if count]
         first = f"step {self.step}/{self.horizon}  passes {self.passes}  restarts {self.restarts}"

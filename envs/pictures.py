@@ -134,25 +134,34 @@ def picture(board: Board, title: str = "") -> np.ndarray:
     """
     from PIL import Image, ImageDraw
 
-    is_filled = board.layout.is_filled
-    size = cell_size(board.layout.shape[1] * (1 if is_filled else 2))
-    panels = [_panel(board, size)] if is_filled else [_panel(_puzzle_of(board), size), _panel(board, size)]
-    height, panel_width = panels[0].shape[:2]
-    gap = 3 * _MARGIN
-    content = len(panels) * (panel_width + gap) - gap
-    width = max(_LEAST_WIDTH, content + 2 * _MARGIN)
+    rows, columns = board.layout.shape
+    is_beside = not board.layout.is_filled and columns <= 2 * rows
+    size = cell_size(columns * (2 if is_beside else 1))
+    content = _panel(board, size)
+    if not board.layout.is_filled:  # the puzzle, an arrow, the answer: beside or below each other
+        axis, puzzle = int(is_beside), _panel(_puzzle_of(board), size)
+        gap = _arrow("→" if is_beside else "↓", puzzle.shape[1 - axis], axis)
+        content = np.concatenate([puzzle, gap, content], axis=axis)
+    height, width = content.shape[0], max(_LEAST_WIDTH, content.shape[1] + 2 * _MARGIN)
     frame = np.full((_HEAD + height + height % 2 + _FOOT, width + width % 2, 3), 255, dtype=np.uint8)
-    left = (frame.shape[1] - content) // 2
-    for number, panel in enumerate(panels):
-        start = left + number * (panel_width + gap)
-        frame[_HEAD : _HEAD + height, start : start + panel_width] = panel
+    left = (frame.shape[1] - content.shape[1]) // 2
+    frame[_HEAD : _HEAD + height, left : left + content.shape[1]] = content
     image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
-    if len(panels) > 1:
-        middle = (left + panel_width + gap / 2, _HEAD + height / 2)
-        draw.text(middle, "→", fill=GREY, font=_font(22, False), anchor="mm")
     _draw_head(draw, image.width, board, title)
     _draw_foot(image, draw, board)
+    return np.array(image)
+
+
+@lru_cache(maxsize=8)
+def _arrow(sign: str, length: int, axis: int) -> np.ndarray:
+    """What stands between two panels, uint8 [length, gap, 3] if they stand beside each other (axis 1)."""
+    from PIL import Image, ImageDraw
+
+    sides = (3 * _MARGIN, length) if axis else (length, 3 * _MARGIN)
+    image = Image.new("RGB", sides, PAPER)
+    middle = (sides[0] / 2, sides[1] / 2)
+    ImageDraw.Draw(image).text(middle, sign, fill=GREY, font=_font(22, False), anchor="mm")
     return np.array(image)
 
 
@@ -212,8 +221,9 @@ def _pixels(tile: Tile) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     is_dark = sum(_rgb(tile.paper)) < 350
     if tile.wrong:
-        hatch = "#ffffff" if is_dark else "#eeb090" if tile.paper in CHANGED or tile.paper in CHANGED.values() else INK
-        step = max(side // 5, 3 * _SCALE)
+        is_pale = tile.paper in CHANGED or tile.paper in CHANGED.values()
+        hatch = "#eeb090" if is_pale else "#ffffff" if is_dark else INK
+        step = max(side // (5 if is_pale else 3), 3 * _SCALE)
         for start in range(-side, side, step):
             draw.line([(start, side), (start + side, 0)], fill=hatch, width=max(_SCALE, side // 40))
     if tile.links >= 0:
@@ -224,9 +234,11 @@ def _pixels(tile: Tile) -> np.ndarray:
         ink = "#ffffff" if tile.disc else tile.ink
         share = 0.8 if tile.symbol in "♕♛" else 0.6 if len(tile.symbol) == 1 else 0.9 / len(tile.symbol)
         font = _font(max(8, round(share * side)), tile.bold)
-        draw.text((side / 2, side / 2), tile.symbol, fill=ink, font=font, anchor="mm")
+        if tile.symbol == "♕":  # white inside
+            draw.text((side / 2, side / 2), "♛", fill="#ffffff", font=font, anchor="mm")
+        draw.text((side / 2, side / 2), tile.symbol, fill=ink, font=font, anchor="mm", stroke_width=tile.symbol == "♕")
     if tile.wrong and tile.symbol:
-        edge = 0.14 * side
+        edge = 0.2 * side
         width = max(int(1.5 * _SCALE), round(side / 22))
         draw.line([(edge, side - edge), (side - edge, edge)], fill=VERMILION, width=width)
     if tile.committed:
@@ -265,7 +277,7 @@ def _draw_disc(draw: Any, x: float, y: float, radius: float, fill: str, outline:
 def _draw_head(draw: Any, width: int, board: Board, title: str) -> None:
     """Step and action, the horizon as a bar, passes, restarts and confidence."""
     left, right, bold, small = _MARGIN, width - _MARGIN, _font(15, True), _font(12, False)
-    colour, action = PURPLE if board.restarted else BLUE if board.action else GREY, board.action or "the puzzle"
+    colour, action = PURPLE if board.restarted else BLUE if board.action else GREY, board.caption
     if board.restarted:
         action = f"↻ {action}"
     if board.outcome:

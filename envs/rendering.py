@@ -112,12 +112,14 @@ class Terminal:
         """Draw the boards over the last ones, if these were a step of the same episodes."""
         output, room = sys.stdout, shutil.get_terminal_size()
         if not output.isatty() or os.environ.get("TERM") == "dumb":
-            output.write("\n".join(page([board.text(styled=False) for board in boards], room.columns)) + "\n\n")
+            texts = [board.text(styled=False) for board in boards]
+            output.write("\n".join(page(texts, room.columns)) + "\n\n")
             output.flush()
             return
         time.sleep(min(max(0.0, self._due - time.monotonic()), _FINAL_FRAMES / RENDER_FPS))
         is_styled = not os.environ.get("NO_COLOR")
-        lines = page([board.text(styled=is_styled) for board in boards], room.columns, room.lines - 1)
+        texts = [board.text(styled=is_styled, width=room.columns) for board in boards]
+        lines = page(texts, room.columns, room.lines - 1)
         is_start = all(board.action == "" for board in boards)
         back = f"\x1b[{self._height}F" if self._height and not is_start else "\n"
         drawn = "".join(f"{line}\x1b[K\n" for line in lines)

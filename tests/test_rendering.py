@@ -283,6 +283,15 @@ class Grid(GridTask):
         return (answers == torch.where(inputs == 1, 2, inputs)).all(1)
 
 
+class Line(Grid):
+    """A long line."""
+
+    seq_len = 90
+
+    def puzzles(self, split: Any) -> Puzzles:
+        return super().puzzles(split).map(lambda tensor: tensor.repeat(1, 15))
+
+
 class Barred(Grid):
     """With a bar and a rule, as people draw them."""
 
@@ -327,13 +336,14 @@ class Unreadable(Grid):
     ("task", "shape", "across", "down", "is_found"),
     [
         (Grid(), (1, 6), (), (), True),
+        (Line(), (3, 40), (), (), True),
         (Barred(), (2, 3), (1,), (2,), True),
         (Transposed(), (3, 2), (), (), True),
         (Worded(), (1, 6), (), (), False),
         (Picky(), (1, 6), (), (), False),
         (Unreadable(), (1, 6), (), (), False),
     ],
-    ids=lambda value: value.name if isinstance(value, GridTask) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, GridTask) else "",
 )
 def test_a_task_of_ones_own_is_drawn_as_its_text_says(
     task: Grid, shape: tuple[int, int], across: tuple[int, ...], down: tuple[int, ...], is_found: bool
@@ -382,6 +392,9 @@ def test_a_puzzle_that_is_not_filled_in_stands_beside_its_answer() -> None:
     assert set(after.kinds) == {"answer"}
     assert " -> " in after.text(styled=False)
     assert picture(after).shape[1] >= 2 * 3 * cell_size(6)
+    assert start.text(styled=False, head=False, width=10) == Barred().render(start.puzzle)
+    assert "->" not in after.text(width=10)
+    assert after.text(width=30) == after.text()
 
 
 def test_where_nobody_knows_the_answer_nothing_is_judged() -> None:
@@ -478,6 +491,7 @@ def test_vector_boards_follow_their_streams(mode: str) -> None:
         assert "halt: " in first
         envs.step(np.array([REFINE, REFINE]))
         assert "the puzzle" in plain(envs.render()[0])
+    envs.step(np.array([REFINE, REFINE]))
     envs.reset(seed=0)
     assert all("the puzzle" in text and "changed" not in text for text in envs.render())
 
