@@ -112,13 +112,14 @@ def _find_cells(task: Task) -> tuple[str, np.ndarray] | None:
 def wrong_cells(task: Task, puzzles: Puzzles, answers: Tensor) -> Tensor:
     """Bool [B, L]: the answer differs from the puzzle's only label; without one, its cells break a rule together.
 
-    This is for people: it looks at the label.
+    Nothing is wrong in an answer that the task accepts. This is for people: it looks at the label.
     """
     known = (puzzles.labels != 0).any(1)
     if bool(known.any()):
         known = known & ~task.is_ambiguous(puzzles.inputs)
     wrong = torch.where(known[:, None], ~matches(answers, puzzles.labels), clashes(task, answers))
-    return wrong & ~task.is_given(puzzles.inputs)
+    wrong = wrong & ~task.is_given(puzzles.inputs)
+    return wrong & ~task.verify(puzzles.inputs, answers)[:, None] if bool(wrong.any()) else wrong
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ _SCALE = 4
 _RULE = 60
 """Grey of the lines between boxes and around the board."""
 _MARGIN, _HEAD, _FOOT, _LEAST_WIDTH = 14, 66, 28, 340
-
-
 Place = tuple[int, int]
 """Row and column."""
 
@@ -211,7 +209,7 @@ def _marked(tile: Tile, changed: bool, committed: bool, wrong: bool) -> Tile:
     return tile._replace(paper=paper, ink=ink, committed=committed, changed=changed, wrong=wrong)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _pixels(tile: Tile) -> np.ndarray:
     """A tile as uint8 [size, size, 3]."""
     from PIL import Image, ImageDraw

@@ -58,7 +58,8 @@ class Screen:
         if self.mode is None:
             return
         self._before, self._state, self._boards = self._state, self.episodes.state, None
-        self._actions, self._ended = None if actions is None else np.asarray(actions), ended
+        self._actions = None if actions is None else np.array(actions)  # who gave them may change them
+        self._ended = None if ended is None else ended.copy()
         if self.mode == "human":
             self.render()
 

@@ -266,6 +266,29 @@ def test_a_label_says_what_is_wrong_unless_other_answers_are_right_too() -> None
         assert not wrong_cells(task, several, other[None]).any()
 
 
+def test_nothing_is_wrong_in_an_answer_that_the_task_accepts() -> None:
+    """Also where the task does not say that there are several."""
+
+    class Free(Grid):
+        def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
+            return (answers >= 2).all(1)
+
+    puzzles = Free().puzzles("test")
+    assert not wrong_cells(Free(), puzzles, torch.full_like(puzzles.labels, 4)).any()
+    assert wrong_cells(Grid(), puzzles, torch.full_like(puzzles.labels, 4)).any()
+
+
+def test_what_was_done_is_kept_though_its_array_is_used_again() -> None:
+    envs = gym.make_vec("LatentReasoning-v0", num_envs=2, render_mode="ansi", **SMALL)
+    envs.reset(seed=0)
+    envs.step(np.array([REFINE, REFINE]))
+    actions = np.array([REFINE, RESTART])
+    ended = envs.step(actions)[2]
+    actions[:], ended[:] = HALT, True
+    assert ["restart_view" in text for text in envs.render()] == [False, True]
+    assert not any("halt" in text or "solved" in text for text in envs.render())
+
+
 class Grid(GridTask):
     """Two rows of three, drawn with bars; digits; a blank is to be filled with 1."""
 
