@@ -280,7 +280,7 @@ def cut(path: Path) -> None:
         (lambda p: edit_facts(p, lambda f: f.update(sets=["a", "b"])), r"must name one set; got \['a', 'b'\]"),
         (
             lambda p: edit_facts(p, lambda f: f.update(ignore_label_id=3)),
-            "ignore_label_id that is null, 0 or negative; got 0 and 3",
+            "null, 0 or negative; got 0 and 3",
         ),
         (lambda p: edit_facts(p, lambda f: f.update(seq_len=25)), r"shape \[N, 25\].*got \[90, 16\] and \[90, 16\]"),
         (lambda p: damage(p, "labels", lambda a: a[:-1]), r"got \[90, 16\] and \[89, 16\]"),

@@ -77,13 +77,7 @@ class PublicArch:
     def __post_init__(self) -> None:
         """Check types, ranges, names and what is fixed."""
         check_fields(self)
-        module, _, class_name = self.name.rpartition("@")
-        if class_name not in MODULES or (module and module.rpartition(".")[2] not in _FILES[class_name]):
-            known = ", ".join(f"{module}@{name}" for name, module in MODULES.items())
-            raise InvalidValueError(
-                f"arch.name must be a network that is known here, {known}; got {one_line(self.name, 120)}, which is"
-                " another one."
-            )
+        _check_name(self.name)
         for name, value, known_values in (
             ("arch.pos_encodings", self.pos_encodings, POSITIONS),
             ("arch.forward_dtype", self.forward_dtype, DTYPES),
@@ -116,6 +110,7 @@ class PublicArch:
         section = {str(key): _resolved(value, section) for key, value in section.items() if key not in _USUAL}
         if "name" not in section and "_target_" in section:
             section["name"] = section["_target_"]
+        _check_name(section.get("name"))
         known = {each.name for each in fields(cls)}
         left_out = []
         for key in sorted(section.keys() - known):
@@ -142,6 +137,17 @@ class PublicArch:
         filled = -(-self.puzzle_emb_ndim // self.hidden_size)
         asked = 0 if self.class_name == HRM_CLASS or not filled else self.puzzle_emb_len
         return asked or filled
+
+
+def _check_name(name: Any) -> None:
+    """Refuse what is no network that is known here."""
+    module, _, class_name = str(name).rpartition("@")
+    if class_name not in MODULES or (module and module.rpartition(".")[2] not in _FILES[class_name]):
+        known = ", ".join(f"{module}@{name}" for name, module in MODULES.items())
+        raise InvalidValueError(
+            f"arch.name must be a network that is known here, {known}; got {one_line(str(name), 120)}, which is another"
+            " one."
+        )
 
 
 def _resolved(value: Any, section: Mapping[str, Any]) -> Any:

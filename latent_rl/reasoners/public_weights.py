@@ -53,7 +53,9 @@ _PLACES = (
 """Where a file may keep its weights, the first that is there."""
 _DEEPEST = 4
 _AVERAGES = {name for name in _PLACES if "ema" in name}
-_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+_WEIGHTS = r"(?i)checkpoint|ckpt|model|pytorch_model|weights|last|best|final"
+"""What weights that count nothing are called."""
+_SUFFIXES = ("", ".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _OTHER_FILES = r"(?i)preds|optim|sched|random_states|training_args|carry"
 """Files beside the weights that are called alike."""
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -85,16 +87,19 @@ def bare_name(key: str) -> str:
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights file of a run folder: the one of the latest step if their names count steps, else the only one.
+    """The weights file of a run folder: of those whose names count steps the latest, else the one that is called like
+    weights, else the only one that could be.
 
     Raises:
         CheckpointError: there is none, or which of several is meant can't be told.
     """
-    found = [path for path in sorted(folder.iterdir()) if _holds_weights(path)]
-    numbered = [path for path in found if _number(path) is not None]
-    kinds = {re.sub(r"\d+", "#", _stem(path)) for path in numbered}
-    newest = max(map(_number, numbered), default=None)  # type: ignore[type-var]
-    candidates = [path for path in numbered if _number(path) == newest] if len(kinds) == 1 else numbered or found
+    files = (path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES and path.is_file())
+    found = [path for path in files if not re.search(_OTHER_FILES, path.name)]
+    numbered = [(number, path) for path in found if (number := _number(path)) is not None]
+    kinds = {re.sub(r"\d+", "#", path.stem) for _, path in numbered}
+    latest = [path for number, path in numbered if number == max(numbered)[0] or len(kinds) > 1]
+    called = [path for path in found if re.fullmatch(_WEIGHTS, path.stem)]
+    candidates = latest or called or [path for path in found if path.suffix]
     if not candidates:
         raise CheckpointError(
             f"{folder} must be a run folder of the public code; it holds no weights, such as step_N, checkpoint,"
@@ -106,22 +111,12 @@ def find_weights(folder: Path) -> Path:
     return candidates[0]
 
 
-def _stem(path: Path) -> str:
-    return path.stem if path.suffix in _SUFFIXES else path.name
-
-
-def _holds_weights(path: Path) -> bool:
-    """Whether a file is called like weights: by its suffix, or without one by a word."""
-    word = r"(?i)(checkpoint|ckpt|model|weights)|.*step[_=-]?\d+.*"
-    named = path.suffix in _SUFFIXES or (not path.suffix and re.fullmatch(word, path.name) is not None)
-    return named and path.is_file() and not re.search(_OTHER_FILES, path.name)
-
-
 def _number(path: Path) -> int | None:
-    """The step that a name tells: the number after "step", else the last one."""
-    stem = _stem(path)
-    numbers = re.findall(r"(?i)step[_=-]?(\d{1,18})", stem) or re.findall(r"\d{1,18}", stem)[-1:]
-    return int(numbers[0]) if numbers else None
+    """The step that a file's name tells, or what else it counts."""
+    for word in ("step", "epoch|ep|iter|checkpoint|ckpt|model|weights"):
+        if match := re.search(rf"(?i)({word})[_=-]?(\d{{1,18}})", path.stem):
+            return int(match[2])
+    return None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
