@@ -153,8 +153,8 @@ class Arc(Unruled):
     def left_out(self, split: Split) -> list[ArcTask]:
         """What can't be asked of the evaluation tasks, or of no other split: tasks without an id, and those of a user's
         files that are too large."""
-        asked = {id(riddle.task) for riddle in self.riddles}
-        tasks = (task for task in load_arc(self.version) if task.is_evaluation and id(task) not in asked)
+        asked = {riddle.task.name for riddle in self.riddles if riddle.split == split}
+        tasks = (task for task in load_arc(self.version) if task.is_evaluation and task.name not in asked)
         is_users = isinstance(self.version, Path)
         return [task for task in tasks if split == "test" and (is_users or task.side <= self.size)]
 
