@@ -2,6 +2,7 @@
 reads, with a `run` method."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,10 @@ class Import:
         with resumable(f"{self.out} holds no reasoner yet"):
             self._refuse_a_reasoner()
             run = load_public_run(self.folder, self.vocab_size, self.seq_len, self.dataset, self.weights)
-            facts: dict[str, Any] = {"imported": {"weights": run.weights.name, "arch": dataclasses.asdict(run.arch)}}
+            with run.weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            source = {"weights": run.weights.name, "sha256": digest, "arch": dataclasses.asdict(run.arch)}
+            facts: dict[str, Any] = {"imported": source}
             with claimed(self.out):
                 self._refuse_a_reasoner()
                 if run.identifiers is not None:
