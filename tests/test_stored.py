@@ -85,7 +85,20 @@ def test_a_pad_among_boards_without_one_is_damage(tmp_path: Path) -> None:
 def test_unknown_facts_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_folder(tmp_path / "mine", FOUR, author="me", colour="red")
     assert len(make_task(str(folder)).puzzles("test")) == 10
-    assert f"{folder / 'test' / 'dataset.json'}: not used: author, colour." in caplog.text
+    assert caplog.messages == [f"note: {folder}: not used of dataset.json: author, colour."]
+
+
+@pytest.mark.parametrize("name", ["puzzle_indices", "group_indices"])
+def test_groups_that_are_told_of_must_be_there(name: str, tmp_path: Path) -> None:
+    """Or variants of training puzzles would stand in validation."""
+    folder = write_folder(tmp_path / "mine", FOUR)
+    (folder / "train" / f"all__{name}.npy").unlink()
+    with pytest.raises(PuzzleError, match=rf"all__{name}\.npy must be a whole"):
+        make_task(str(folder)).puzzles("train")
+    edit_facts(folder / "train", lambda facts: facts.update(num_puzzle_identifiers=2, total_groups=None))
+    (folder / "train" / "all__puzzle_identifiers.npy").unlink()
+    with pytest.raises(PuzzleError, match=r"all__puzzle_identifiers\.npy must be a whole"):
+        make_task(str(folder)).puzzles("train")
 
 
 @pytest.mark.parametrize("ignored", [-100, -1, None, 0])

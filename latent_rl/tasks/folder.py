@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import PuzzleError, one_line
 from latent_rl.notes import note
 from latent_rl.puzzle_ids import IDENTIFIERS, read_identifiers
 from latent_rl.tasks.arc import Arc
@@ -20,7 +20,7 @@ from latent_rl.tasks.base import Source, Split, Task
 from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
 from latent_rl.tasks.puzzle_io import at_line, puzzle_rows
-from latent_rl.tasks.stored import FACTS, VALIDATIONS, Facts, StoredPuzzles, num_validation, read_arrays
+from latent_rl.tasks.stored import FACTS, VALIDATIONS, Facts, StoredPuzzles, num_validation, read_arrays, unknown_facts
 from latent_rl.tasks.sudoku import Sudoku
 from latent_rl.tasks.unruled import Unruled
 from latent_rl.types import Puzzles
@@ -84,6 +84,8 @@ def _of_arrays(folder: Path, parts: list[str]) -> Task:
     known: Split = "train" if "train" in parts else "test" if "test" in parts else "validation"
     facts, stored = read_arrays(folder, known)
     num_ids = max(Facts.read(folder / part / FACTS).num_puzzle_identifiers for part in parts)
+    if unknown := sorted({key for part in parts for key in unknown_facts(folder / part / FACTS)}):
+        note(f"{folder}: not used of {FACTS}: {one_line(', '.join(unknown), 200)}.")
     # Puzzles with embeddings of their own have no symmetric views.
     for make in rules_of(folder.name, facts.seq_len) if num_ids == 1 else ():
         rules = make(None)

@@ -6,6 +6,7 @@ from torch import Tensor
 from latent_rl.errors import PuzzleError
 from latent_rl.notes import note
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.registry import TASKS
 from latent_rl.tasks.stored import StoredPuzzles
 
 MAX_CELLS = 2**31
@@ -29,12 +30,15 @@ def _keys(stored: StoredPuzzles) -> Tensor:
 
 def note_repeated(task: Task) -> None:
     """Say how many test puzzles of a folder also stand in training, if any do."""
+    if TASKS.get(task.name) is task:
+        return  # the library's own tasks keep them apart
     try:
-        train, test = task.puzzles("train"), task.puzzles("test")
+        test = task.puzzles("test")
+        train = task.puzzles("train") if isinstance(test, StoredPuzzles) else None
     except PuzzleError:  # a folder may have one part only
         return
     if not isinstance(train, StoredPuzzles) or not isinstance(test, StoredPuzzles):
-        return  # the library's own tasks keep them apart
+        return
     if train.inputs.numel() > MAX_CELLS:
         note(f"{task.name}: whether test puzzles also stand in training was not looked up; they are too many.")
     elif repeated := num_repeated(train, test):

@@ -1,7 +1,7 @@
 """Puzzles that lie in the folders of the public dataset scripts, memory-mapped."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -13,7 +13,6 @@ from torch import Tensor
 from latent_rl.config import SIZE, Range, check_fields, from_dict
 from latent_rl.errors import LatentRLError, PuzzleError, one_line
 from latent_rl.files import read_json
-from latent_rl.notes import note
 from latent_rl.tasks.base import Split
 from latent_rl.types import Puzzles
 
@@ -25,7 +24,7 @@ VALIDATIONS = ("val", "valid", "validation")
 VALIDATION_SHARE, MAX_VALIDATION = 10, 1000
 """Without such a folder, one of so many groups of the training folder is kept for validation, at most so many."""
 _UNUSED = {
-    "blank_identifier_id", "total_groups", "total_puzzles", "mean_puzzle_examples",
+    "blank_identifier_id", "total_puzzles", "mean_puzzle_examples",
     "num_puzzles", "grid_size", "max_grid_size", "min_givens", "max_givens", "num_groups", "num_augmentations",
     "mean_puzzles_per_group", "mixed_size", "grid_sizes", "grid_size_counts",
 }  # fmt: skip
@@ -42,6 +41,8 @@ class Facts:
         sets: name of the one set, with which the names of the arrays' files begin.
         ignore_label_id: the token of labels that leaves a cell open; None for none.
         num_puzzle_identifiers: how many embeddings the puzzles ask for; 1 if they share one.
+        pad_id: the token of padding.
+        total_groups: how many groups there are; None if there is no telling, and each row is one.
     """
 
     vocab_size: Annotated[int, Range(1, 2**20)]
@@ -50,6 +51,7 @@ class Facts:
     ignore_label_id: int | None = -100
     num_puzzle_identifiers: Annotated[int, Range(1, 10**8)] = 1
     pad_id: int = 0
+    total_groups: int | None = None
 
     @staticmethod
     def read(path: Path) -> "Facts":
@@ -59,9 +61,7 @@ class Facts:
             PuzzleError: it is unreadable, or not what the public scripts write.
         """
         try:
-            content = read_json(path)
-            known = {each.name for each in fields(Facts)}
-            facts = from_dict(Facts, {key: value for key, value in content.items() if key in known})
+            facts = from_dict(Facts, {key: value for key, value in read_json(path).items() if key in _USED})
             check_fields(facts)
         except LatentRLError as error:
             raise PuzzleError(f"{path} must be the one that a public dataset script wrote: {error}") from error
@@ -74,9 +74,15 @@ class Facts:
             raise PuzzleError(
                 f"{path} must name one set; got {one_line(repr(facts.sets), 80)}. Make a folder of each set."
             )
-        if unknown := sorted(content.keys() - known - _UNUSED):
-            note(f"{path}: not used: {one_line(', '.join(unknown), 200)}.")
         return facts
+
+
+_USED = {each.name for each in fields(Facts)}
+
+
+def unknown_facts(path: Path) -> set[str]:
+    """Keys of a `dataset.json` that no public script that is known here writes."""
+    return read_json(path).keys() - _USED - _UNUSED
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def read_arrays(folder: Path, split: Split) -> tuple[Facts, StoredPuzzles]:
 
     "validation" is the folder `val`, if there is one. Otherwise it is made of the last groups in `train`, one puzzle
     each: a tenth of the groups, `MAX_VALIDATION` at most. "train" is the rest, so that neither shares a puzzle, or a
-    variant of one, with the other. Where no arrays tell groups or ids, every row is a group of its own.
+    variant of one, with the other. Where nothing tells of groups, every row is one of its own.
 
     Raises:
         PuzzleError: with file and reason: a file is missing, truncated or damaged, or files don't fit each other.
@@ -146,9 +152,12 @@ def read_arrays(folder: Path, split: Split) -> tuple[Facts, StoredPuzzles]:
         )
     if not len(inputs):
         raise PuzzleError(f"{place} must hold at least one puzzle; got none.")
-    puzzles = _array(place, facts, "puzzle_indices", range(len(inputs) + 1)).astype(np.int64)
-    identifiers = _array(place, facts, "puzzle_identifiers", [0] * (len(puzzles) - 1))
-    groups = _array(place, facts, "group_indices", range(len(identifiers) + 1)).astype(np.int64)
+    # Only folders that tell of no groups, or of no ids, may go without them.
+    grouped = facts.total_groups is not None
+    puzzles = _array(place, facts, "puzzle_indices", None if grouped else np.arange(len(inputs) + 1)).astype(np.int64)
+    shared = np.zeros(max(len(puzzles) - 1, 0), dtype=np.int64)
+    identifiers = _array(place, facts, "puzzle_identifiers", shared if facts.num_puzzle_identifiers == 1 else None)
+    groups = _array(place, facts, "group_indices", None if grouped else np.arange(len(puzzles))).astype(np.int64)
     for name, starts, count in (
         ("puzzle_indices", puzzles, len(inputs)), ("group_indices", groups, len(identifiers))
     ):  # fmt: skip
@@ -200,13 +209,13 @@ def _rows(stored: StoredPuzzles, rows: slice | Tensor) -> StoredPuzzles:
     return replace(stored, inputs=stored.inputs[rows], labels=stored.labels[rows], puzzle_ids=ids)
 
 
-def _array(place: Path, facts: Facts, name: str, default: Sequence[int] | None = None) -> np.ndarray:
-    """An array of a split; `default` where its file is missing."""
+def _array(place: Path, facts: Facts, name: str, default: np.ndarray | None = None) -> np.ndarray:
+    """An array of a split; `default`, if there is one, where its file is missing."""
     path = place / f"{facts.sets[0]}__{name}.npy"
     if not path.is_file() and (place / f"{name}.npy").is_file():
         path = place / f"{name}.npy"
     if default is not None and not path.exists():
-        return np.array(default, dtype=np.int64)
+        return default
     return _open(path, ARRAYS[name])
 
 
