@@ -12,7 +12,7 @@ from rich.console import Console
 
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
-from latent_rl.agents.replay import Frame, board_image, frames, telling_puzzle, write_gif
+from latent_rl.agents.replay import Frame, frames, telling_puzzle, write_gif
 from latent_rl.agents.report import (
     HEADINGS,
     csv_text,
@@ -30,7 +30,9 @@ from latent_rl.agents.setting import Setting, check_agents, is_learned, train_ag
 from latent_rl.agents.tune import Tuned, make_baseline
 from latent_rl.config import Range
 from latent_rl.envs.core import Core
+from latent_rl.envs.pictures import picture
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, one_line
+from latent_rl.figures import pixels
 from latent_rl.files import checksum, claimed, read_json, resumable, write_atomically, write_json
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.sealed import read_sealed, write_sealed
@@ -249,7 +251,7 @@ class _Stage:
             raise FileError(f"{self.args.out} must stay while a comparison runs; it was removed. Begin anew.")
 
 
-def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title: str, episode: list[Frame]) -> None:
+def log_overview(args: Comparison, rows: list[dict[str, Any]], title: str, episode: list[Frame]) -> None:
     """TensorBoard's overview run: a layout that puts the agents side by side, the figure, the table, the boards."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -265,12 +267,10 @@ def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title
                 ("return", "mean_return", "ep_rew_mean"),
             )
         }})  # fmt: skip
-        writer.add_figure("solved rate against passes", draw(title, rows, learned))
+        writer.add_image("solved rate against passes", pixels(draw(title, rows, learned)), dataformats="HWC")
         writer.add_text("comparison", markdown_table(HEADINGS, [table_cells(row) for row in rows]))
         for frame in episode[:-1]:
-            step = int(frame.state.step[0])
-            writer.add_image("a puzzle being solved", board_image(core, frame, f"step {step}, {frame.action}"), step,
-                             dataformats="HWC")  # fmt: skip
+            writer.add_image("a puzzle being solved", picture(frame.board), frame.board.step, dataformats="HWC")
 
 
 def compare(args: Comparison) -> list[dict[str, Any]]:
@@ -320,7 +320,7 @@ def _compare(args: Comparison) -> list[dict[str, Any]]:
     write_atomically(args.out / "table.csv", csv_text(pooled).encode())
     write_atomically(args.out / "table.md", markdown_table(HEADINGS, [table_cells(row) for row in pooled]).encode())
     plot(args.out / "comparison.png", title, pooled, [row["agent"] for row in pooled if is_learned(row["agent"])])
-    write_gif(args.out / "episode.gif", core, shown, episode)
-    log_overview(args, core, pooled, title, episode)
+    write_gif(args.out / "episode.gif", shown, episode)
+    log_overview(args, pooled, title, episode)
     console.print(f"Report in {args.out}; compare in TensorBoard: tensorboard --logdir {args.out / 'tensorboard'}")
     return rows

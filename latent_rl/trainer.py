@@ -25,6 +25,7 @@ from latent_rl.evaluation import check_fits, evaluate_fixed
 from latent_rl.improvement import advantage_margin
 from latent_rl.losses import step_loss
 from latent_rl.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
+from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.replacement import Replacement
@@ -183,8 +184,11 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     progress = load_training_state(saved, state) if saved.exists() else Progress()
     averaged = cast(ModuleT, average.module)
-    facts = provenance(config) | path_facts(base)
     speaks = parallel.rank() == 0
+    facts = provenance(config) | path_facts(base)
+    names = getattr(task, "identifiers", None)
+    if speaks and names is not None and getattr(reasoner.config, "num_puzzle_ids", False):
+        facts |= write_identifiers(out, names)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=progress.batch + 1) if speaks else None
     started = time.monotonic() - progress.seconds
     cpu_started = time.process_time() - progress.cpu_seconds
