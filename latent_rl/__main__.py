@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from latent_rl.errors import LatentRLError, StoppedError, one_line
+from latent_rl.errors import LatentRLError, StoppedError, is_out_of_memory, one_line
 from latent_rl.files import Terminated
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,6 +81,11 @@ def run(arguments: list[str]) -> int:
         return error.status
     except (LatentRLError, OSError) as error:
         print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"latent-rl: out of memory; choose a smaller batch or network: {one_line(error)}", file=sys.stderr)
         return 2
     return status
 

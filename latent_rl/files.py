@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from latent_rl.errors import CheckpointError, FileError, StoppedError, one_line
@@ -124,3 +127,35 @@ def resumable(kept: str, *more: str) -> Iterator[None]:
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as `latent_rl.__main__` turns it into an exception."""
+
+
+@contextmanager
+def deferred_stop() -> Iterator[list[int]]:
+    """Let Ctrl-C, and SIGTERM where it raises an exception, wait until this block ends.
+
+    It yields the signals that have come: a block that sees one saves what it has and ends. A second signal stops it at
+    once, and so does each outside the main thread.
+    """
+    asked: list[int] = []
+    before = {n: found for n in (signal.SIGINT, signal.SIGTERM) if callable(found := signal.getsignal(n))}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}  # none can be caught here
+
+    def stop() -> None:
+        before[signal.Signals(asked[0])](asked[0], None)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.append(number)
+        if len(asked) > 1:
+            stop()
+
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield asked
+        if asked:
+            stop()
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)
