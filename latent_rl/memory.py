@@ -29,6 +29,11 @@ def memory_of(device: torch.device) -> int:
     if device.type == "cpu":
         with suppress(AttributeError, ValueError, OSError):  # not on every system
             known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        with suppress(ImportError):  # nor this
+            import resource
+
+            limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+            known += [limit] if limit != resource.RLIM_INFINITY else []
         for name in _LIMITS:
             with suppress(ValueError, OSError):  # "max", or no such file
                 known.append(int(Path("/sys/fs/cgroup", name).read_text()))

@@ -72,9 +72,9 @@ class Decoding:
 
     num_steps: Annotated[int, DEPTH]
     """Supervision steps that solve most of the validation split."""
-    solved_rate: Annotated[float, SHARE]
+    solved_rate: Annotated[float, SHARE] | None = None
     """How much of it they solve."""
-    num_puzzles: Annotated[int, COUNT]
+    num_puzzles: Annotated[int, COUNT] | None = None
     """How many puzzles it has."""
 
     def __post_init__(self) -> None:
