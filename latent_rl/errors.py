@@ -28,8 +28,7 @@ class UnknownNameError(LatentRLError, ValueError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         known = sorted(known)
-        name = str(name)[:200]
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         super().__init__(f"unknown {kind} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
 

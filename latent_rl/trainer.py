@@ -89,7 +89,7 @@ def train_batch(
         finished.append(step.finished)
     losses = parallel.mean(torch.stack(losses)).tolist()
     if not all(map(math.isfinite, losses)):
-        raise DivergedError(f"the loss must stay finite; got {losses}. Lower --lr and --muon-lr.")
+        raise DivergedError(f"the loss must stay finite; got {losses}.")
     with torch.no_grad():
         logits = step.output.conditional_logits
         margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean()
@@ -216,14 +216,14 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
     started = time.monotonic() - progress.seconds
     cpu_started = time.process_time() - progress.cpu_seconds
     kept = progress.batch
-    bar = tqdm(
-        total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
-        disable=not speaks,
-    )  # fmt: skip
     # Several workers would see a signal at different batches, and wait for each other.
     defers = parallel.num_workers() == 1
     try:
         log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
+        bar = tqdm(
+            total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
+            disable=not speaks,
+        )  # fmt: skip
         with bar, deferred_stop() if defers else nullcontext([]) as signals:
             while progress.batch < config.num_batches and not signals:
                 steps = batching.steps(progress.batch)
@@ -259,9 +259,12 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
         if speaks:
             chosen = decoding(averaged, task, config.validation_steps)
             save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
-    except (DivergedError, FileError) as error:
-        left = f"{out} keeps the run up to batch {kept}." if kept else "Nothing of the run was saved."
-        raise type(error)(f"{error} {left}") from error
+    except DivergedError as error:
+        left = f"{out} keeps this one up to batch {kept}" if kept else "nothing of this one was saved"
+        raise DivergedError(f"{error} Train anew with lower --lr and --muon-lr; {left}.") from error
+    except FileError as error:
+        left = f"the run up to batch {kept}" if kept else "nothing of the run"
+        raise FileError(f"{error} {out} keeps {left}; go on with --resume when that is mended.") from error
     return averaged.requires_grad_(False).eval()
 
 
@@ -272,7 +275,7 @@ def check_finite(reasoner: nn.Module) -> None:
         DivergedError: a weight is a NaN or an infinity.
     """
     if not all(bool(value.isfinite().all()) for value in reasoner.state_dict().values()):
-        raise DivergedError("the weights must stay finite; some are not. Lower --lr and --muon-lr.")
+        raise DivergedError("the weights must stay finite; some are not.")
 
 
 def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str | None:

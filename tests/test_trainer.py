@@ -134,7 +134,7 @@ def test_a_run_leaves_a_reasoner_with_its_history(tmp_path: Path) -> None:
 
 def test_divergence_is_reported_and_not_saved(tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, optimizer="adamw", lr=1e30, warmup_steps=1)
-    with pytest.raises(DivergedError, match=r"Lower --lr and --muon-lr\. Nothing of the run was saved\."):
+    with pytest.raises(DivergedError, match="lower --lr and --muon-lr; nothing of this one was saved"):
         train(config, fresh(), tmp_path)
     assert not (tmp_path / "reasoner.safetensors").exists()
 
