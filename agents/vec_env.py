@@ -10,7 +10,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
+from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
+from latent_rl.errors import InvalidValueError
 
 
 class LatentVecEnv(VecEnv):
@@ -23,13 +25,18 @@ class LatentVecEnv(VecEnv):
     Args:
         core: the dynamics.
         num_envs: B.
+        render_mode: "rgb_array" for `VecVideoRecorder`, "human" to watch in the terminal, "ansi" for text by
+            `env_method("render")`.
     """
 
-    def __init__(self, core: Core, num_envs: int) -> None:
-        self.render_mode = None
+    metadata = METADATA
+
+    def __init__(self, core: Core, num_envs: int, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
         super().__init__(num_envs, observation_space(core), core.mode.space)
         self.core = core
         self._episodes = Episodes(core, num_envs)
+        self._screen = Screen(self._episodes, render_mode)
         self._returns = np.zeros(num_envs)
         self._actions: np.ndarray = np.empty(0)
 
@@ -40,7 +47,9 @@ class LatentVecEnv(VecEnv):
         seeds = [int(seed) for seed in self._seeds if seed is not None]
         self._reset_seeds()
         self._returns[:] = 0
-        return self._episodes.reset(seeds or None)
+        observations = self._episodes.reset(seeds or None)
+        self._screen.show()
+        return observations
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions for `step_wait`."""
@@ -49,6 +58,7 @@ class LatentVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Take the step."""
         result = self._episodes.step(self._actions, autoreset=True)
+        self._screen.show(self._actions)
         self._returns += result.reward
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for row in np.flatnonzero(result.terminated):
@@ -64,6 +74,11 @@ class LatentVecEnv(VecEnv):
     def action_masks(self) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now, as sb3-contrib's MaskablePPO asks for them."""
         return self._episodes.mask()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """A picture of every environment, in mode "rgb_array"; `render` tiles them."""
+        frames = self._screen.render() if self.render_mode == "rgb_array" else None
+        return frames or [None] * self.num_envs
 
     def close(self) -> None:
         """Nothing to release."""
@@ -81,8 +96,17 @@ class LatentVecEnv(VecEnv):
         setattr(self, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a batched method once and hand out its rows."""
-        values: Sequence[Any] = getattr(self, method_name)(*args, **kwargs)
+        """Call a batched method once and hand out its rows.
+
+        Raises:
+            InvalidValueError: "render" was asked for without a render mode.
+        """
+        if method_name == "render":
+            if self.render_mode is None:
+                raise InvalidValueError('boards need a render mode; give LatentVecEnv render_mode="ansi" or another.')
+            values: Sequence[Any] = self._screen.render() or [None] * self.num_envs
+        else:
+            values = getattr(self, method_name)(*args, **kwargs)
         return [values[row] for row in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:

@@ -27,6 +27,7 @@ from latent_rl.envs.state import Seen, State, Transition
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation import fitted
 from latent_rl.improvement import guided_carry, guided_logits, log_softmax
+from latent_rl.matching import matched
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner
 from latent_rl.tasks.base import Split, Task
@@ -88,8 +89,9 @@ class Core:
         self.task = make_task(task)
         if reasoner is None:
             reasoner = default_reasoner(self.task.name)
-        loaded = load_reasoner(reasoner) if isinstance(reasoner, str | Path) else reasoner
-        self.reasoner: Reasoner = fitted(loaded, self.task)
+        if isinstance(reasoner, str | Path):
+            self.task, reasoner = matched(self.task, reasoner), load_reasoner(reasoner)
+        self.reasoner: Reasoner = fitted(reasoner, self.task)
         self.mode = make_action_mode(actions)
         for kind, name, known in (
             ("reward", reward, POTENTIALS), ("observation", observation, OBSERVATIONS), ("submit", submit, SUBMIT)

@@ -8,7 +8,8 @@ import numpy as np
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.errors import InvalidValueError
 
 
 def observation_space(core: Core) -> gym.spaces.Box:
@@ -47,22 +48,22 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     ## Arguments
     Those of `latent_rl.envs.core.Core`: task, reasoner, actions, reward, observation, submit, horizon,
-    cost_per_pass, solve_bonus, gamma, split, puzzles. `render_mode="ansi"` draws the board.
+    cost_per_pass, solve_bonus, gamma, split, puzzles. `render_mode` "ansi" gives the board as text, "rgb_array" as a
+    picture, and "human" plays in the terminal; see `latent_rl.envs.rendering`.
 
     ## Version history
     * v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata = METADATA
 
     def __init__(self, *, render_mode: str | None = None, **core: Any) -> None:
-        if render_mode not in (None, "ansi"):
-            raise UnknownNameError("render mode", render_mode, ["ansi"])
         self.render_mode = render_mode
         self.core = Core(**core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
         self._episodes = Episodes(self.core, 1)
+        self._screen = Screen(self._episodes, render_mode)
         self._ended = True
 
     def reset(
@@ -75,14 +76,17 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
             seed = int(self.np_random.integers(2**31))
         observation = self._episodes.reset(None if seed is None else [seed])
         self._ended = False
+        self._screen.show()
         return observation[0], {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one action; see the class."""
         if self._ended:
             raise InvalidValueError("the episode has ended, or none has begun; call reset() first.")
-        result = self._episodes.step(np.asarray(action)[None], autoreset=False)
+        actions = np.asarray(action)[None]
+        result = self._episodes.step(actions, autoreset=False)
         self._ended = bool(result.terminated[0])
+        self._screen.show(actions, result.terminated)
         info = {name: values[0] for name, values in result.info.items()}
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
@@ -90,9 +94,11 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         """Bool [A]: the actions that make sense now; the name is sb3-contrib's."""
         return self._episodes.mask()[0]
 
-    def render(self) -> str | None:
-        """The current answer as a board, in mode "ansi"."""
-        state = self._episodes.state
-        if self.render_mode is None or state is None:
-            return None
-        return self.core.task.render(state.prediction[0])
+    def render(self) -> str | np.ndarray | None:
+        """The board as it is now: text in mode "ansi", uint8 [H, W, 3] in mode "rgb_array", None in mode "human".
+
+        Raises:
+            InvalidValueError: no episode has begun.
+        """
+        frames = self._screen.render()
+        return None if frames is None else frames[0]

@@ -9,6 +9,7 @@ from gymnasium.vector.utils import batch_space
 
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
+from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
@@ -24,10 +25,11 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         autoreset_mode: "SameStep", or "NextStep", which Gymnasium's vector wrappers of observations ask for: the step
             after an episode's end ignores the action and begins the next episode; `infos` itself describes ends.
         max_episode_steps: what `gym.make_vec` passes on: another name for `horizon`.
+        render_mode: as in `LatentReasoningEnv`.
         core: the arguments of `Core`.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["ansi"]}  # noqa: RUF012
+    metadata = {**METADATA, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._episodes = Episodes(self.core, num_envs)
+        self._screen = Screen(self._episodes, render_mode)
         self._ended = np.zeros(num_envs, dtype=bool)
 
     def reset(
@@ -69,13 +72,16 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             seeds = [int(s) for s in seed if s is not None]
         elif self._episodes.state is None:
             seeds = self.np_random.integers(2**31, size=self.num_envs).tolist()
-        return self._episodes.reset(seeds), {}
+        observations = self._episodes.reset(seeds)
+        self._screen.show()
+        return observations, {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one action in every stream."""
         at_once = self.autoreset_mode == AutoresetMode.SAME_STEP
         result = self._episodes.step(actions, autoreset=at_once, begin=None if at_once else self._ended)
         ended = self._ended = result.terminated
+        self._screen.show(actions, None if at_once else ended)
         infos: dict[str, Any] = {}
         if ended.any() and not at_once:
             infos = result.info | {f"_{name}": ended.copy() for name in result.info}
@@ -93,9 +99,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """Bool [B, A]: the actions that make sense now."""
         return self._episodes.mask()
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every stream's current answer as a board, in mode "ansi"."""
-        state = self._episodes.state
-        if self.render_mode is None or state is None:
-            return None
-        return tuple(self.core.task.render(answer) for answer in state.prediction)
+    def render(self) -> tuple[Any, ...] | None:
+        """Every stream's board, as `LatentReasoningEnv.render` gives it; of an ended episode that was followed by the
+        next in the same step, the next one's start."""
+        return self._screen.render()

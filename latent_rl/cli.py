@@ -2,6 +2,7 @@
 reads, with a `run` method."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,23 @@ from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
 from latent_rl.errors import InvalidValueError, MissingExtraError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
+from latent_rl.files import claimed, resumable
+from latent_rl.matching import matched
+from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import (
     CONFIG,
+    WEIGHTS,
     chosen_steps,
     load_reasoner,
     reasoner_facts,
     save_reasoner,
     shipped_reasoners,
 )
-from latent_rl.reasoners.public import load_public_checkpoint, read_arch
-from latent_rl.reasoners.public_weights import newest_checkpoint
+from latent_rl.reasoners.public import load_public_run
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS, Split, first
+from latent_rl.tasks.overlap import note_repeated
 from latent_rl.tasks.puzzle_io import read_puzzles
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
@@ -57,11 +62,14 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate and print."""
-        task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
+        task = matched(make_task(self.task), self.reasoner)
+        reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
         if self.puzzles is not None:
             puzzles = read_puzzles(self.puzzles, task)
         else:
             puzzles = first(task, self.split, self.num_puzzles)
+            if self.split == "test":
+                note_repeated(task)
         steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
         report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
@@ -129,7 +137,8 @@ class Diagnose:
 
     def run(self) -> None:
         """Diagnose, print and save."""
-        task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
+        task = matched(make_task(self.task), self.reasoner)
+        reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
         puzzles = first(task, self.split, self.num_puzzles)
         diagnosis = diagnose(reasoner, task, puzzles, self.steps)
         out = self.out or Path("runs/diagnose") / Path(self.reasoner).name
@@ -187,27 +196,41 @@ class Import:
     """Convert a run folder of the public TRM, HRM or DIS code (needs the extra "public")."""
 
     folder: tyro.conf.Positional[Path]
-    """The run folder: all_config.yaml and step_N; the newest weights are taken."""
+    """The run folder, with all_config.yaml and weights such as step_N; the newest weights are taken."""
     out: Path
     """The folder to write."""
+    weights: Path | None = None
+    """The weights file, if not the newest: its name in the run folder, or its path."""
     vocab_size: int | None = None
     """V; default: the weights tell."""
     seq_len: int | None = None
     """L, if neither the weights nor a dataset.json tell."""
     dataset: Path | None = None
-    """The folder of the dataset that the run was trained on."""
+    """The folder of the dataset that the run was trained on; it also tells what puzzle ids mean."""
 
     def run(self) -> None:
         """Convert, then say where the reasoner is."""
-        if (self.out / CONFIG).exists():
-            raise InvalidValueError(f"--out must not hold a reasoner already; {self.out} does. Choose another folder.")
-        reasoner = load_public_checkpoint(self.folder, self.vocab_size, self.seq_len, self.dataset)
-        source = {"weights": newest_checkpoint(self.folder).name, "arch": dataclasses.asdict(read_arch(self.folder))}
-        save_reasoner(reasoner, self.out, {"imported": source})
+        with resumable(f"{self.out} holds no reasoner yet"):
+            self._refuse_a_reasoner()
+            run = load_public_run(self.folder, self.vocab_size, self.seq_len, self.dataset, self.weights)
+            with run.weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            source = {"weights": run.weights.name, "sha256": digest, "arch": dataclasses.asdict(run.arch)}
+            facts: dict[str, Any] = {"imported": source}
+            with claimed(self.out):
+                self._refuse_a_reasoner()
+                if run.identifiers is not None:
+                    facts |= write_identifiers(self.out, run.identifiers)
+                save_reasoner(run.reasoner, self.out, facts)
         print(
-            f"reasoner (V={reasoner.vocab_size}, L={reasoner.seq_len}) saved in {self.out};"
+            f"{run.weights.name}: reasoner (V={run.reasoner.vocab_size}, L={run.reasoner.seq_len}) saved in {self.out};"
             f" try: latent-rl evaluate --reasoner {self.out} --task ..."
         )
+
+    def _refuse_a_reasoner(self) -> None:
+        """One that is whole: what a stopped import has left is written anew."""
+        if (self.out / CONFIG).exists() and (self.out / WEIGHTS).exists():
+            raise InvalidValueError(f"--out must not hold a reasoner already; {self.out} does. Choose another folder.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_re
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig
 from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.tasks.overlap import note_repeated
 from latent_rl.tasks.registry import make_task
 from latent_rl.trainer import TrainConfig, train
 
@@ -95,6 +96,8 @@ class Train:
             reasoner.compile()
         out = self.out or Path("runs") / task.name
         with parallel.workers(), resumable(f"{out} keeps all batches up to its last save", "--resume"):
+            if parallel.rank() == 0:
+                note_repeated(task)
             train(self.train, reasoner, out, resume=self.resume)
             if parallel.rank() == 0:
                 print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")

@@ -29,6 +29,7 @@ from latent_rl.improvement import advantage_margin
 from latent_rl.losses import step_loss
 from latent_rl.memory import check_batch
 from latent_rl.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
+from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
 from latent_rl.replacement import Replacement
@@ -209,8 +210,11 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
     state = TrainingState(reasoner, average, optimizers, batching, config)
     progress = load_training_state(saved, state) if saved.exists() else Progress()
     averaged = cast(ModuleT, average.module)
-    facts = provenance(config) | path_facts(base)
     speaks = parallel.rank() == 0
+    facts = provenance(config) | path_facts(base)
+    names = getattr(task, "identifiers", None)
+    if speaks and names is not None and getattr(reasoner.config, "num_puzzle_ids", False):
+        facts |= write_identifiers(out, names)
     if speaks and (line := _extension(progress, config, num_steps)):
         tqdm.write(line)
     started = time.monotonic() - progress.seconds

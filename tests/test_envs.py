@@ -11,7 +11,7 @@ from helpers import TASK, every_task, random_core, random_reasoner
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs import ACTIONS, VARIANTS, LatentReasoningEnv, own_arguments
+from latent_rl.envs import ACTIONS, VARIANTS, own_arguments
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.tasks.registry import make_task
@@ -140,16 +140,6 @@ def test_a_step_before_reset_or_after_the_end_is_refused() -> None:
     env.step(0)
     with pytest.raises(InvalidValueError, match="reset"):
         env.step(1)
-
-
-def test_rendering_draws_the_board() -> None:
-    env = gym.make("LatentReasoning-v0", render_mode="ansi", **SMALL)
-    env.reset(seed=0)
-    env.step(1)
-    drawn = env.render()
-    assert sum(symbol.isdigit() for symbol in drawn) == TASK.seq_len
-    with pytest.raises(UnknownNameError, match="ansi"):
-        LatentReasoningEnv(render_mode="human", **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -107,10 +107,23 @@ def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generat
     return rows.seen_in(draw_symmetry(task, batch_size, generator))
 
 
+def has_rules(task: Task) -> bool:
+    """Whether answers are verified by rules; where the attribute of that name is False, by looking up the label."""
+    known: bool = getattr(task, "has_rules", True)
+    return known
+
+
 def num_puzzle_ids(task: Task) -> int:
     """How many embeddings the task's puzzles ask for: its attribute of that name; 0, for none, if it has none."""
     count: int = getattr(task, "num_puzzle_ids", 0)
     return count
+
+
+def clashes(task: Task, answers: Tensor) -> Tensor:
+    """Bool [B, L]: cells of the answers that break a rule together, as the task's method of that name tells; none if it
+    has no such method."""
+    find: Callable[[Tensor], Tensor] | None = getattr(task, "clashes", None)
+    return torch.zeros_like(answers, dtype=torch.bool) if find is None else find(answers)
 
 
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:

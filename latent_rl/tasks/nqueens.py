@@ -115,6 +115,12 @@ class NQueens:
         held = lines.sum(1) + (given & (answers == QUEEN)).sum(1)
         return held / (lines.shape[1] + given.sum(1))
 
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: a queen that attacks another."""
+        queens = (answers == QUEEN).float()
+        crowded = (queens @ self._lines > 1).float()
+        return (answers == QUEEN) & (crowded @ self._lines.T > 0)
+
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: row by row."""
         return torch.arange(self.seq_len).expand_as(inputs)

@@ -96,6 +96,13 @@ class Sudoku:
         held = torch.cat([torch.stack(found, -1).flatten(1), kept], dim=1)
         return held.float().mean(1)
 
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: the cell's digit stands more than once in a row, column or box."""
+        cells = answers[:, self.units]
+        twice = ((cells[..., None] == cells[..., None, :]).sum(-1) > 1) & (cells > BLANK)
+        found = torch.zeros_like(answers).index_add_(1, self.units.flatten(), twice.flatten(1).long())
+        return found > 0
+
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: the order in which naked and hidden singles decide the cells; the rest at random, last."""
         digits, known = (labels - BLANK - 1).numpy(), self.is_given(inputs).numpy()
