@@ -6,16 +6,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from latent_rl.config import COUNT, DEPTH, SEED, check_fields
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import print_diagnosis, write_diagnosis
-from latent_rl.errors import InvalidValueError, MissingExtraError
+from latent_rl.errors import FileError, InvalidValueError, MissingExtraError
 from latent_rl.evaluation import FixedStepResult, evaluate_fixed
 from latent_rl.files import claimed, resumable
 from latent_rl.matching import matched
@@ -51,9 +52,9 @@ class Evaluate:
     """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
     split: Split = "test"
     """Which base puzzles, without --puzzles."""
-    num_puzzles: int = 1000
+    num_puzzles: Annotated[int, COUNT] = 1000
     """How many of them; at most the whole split."""
-    steps: int | None = None
+    steps: Annotated[int, DEPTH] | None = None
     """Supervision steps; default: the number that was best on validation when the reasoner was trained."""
     device: str | None = None
     """Such as cpu or cuda:1; default: a GPU if there is one."""
@@ -62,6 +63,7 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate and print."""
+        check_fields(self)
         task = matched(make_task(self.task), self.reasoner)
         reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
         if self.puzzles is not None:
@@ -124,9 +126,9 @@ class Diagnose:
     """Name of a shipped reasoner, or a folder."""
     split: Literal["validation", "test"] = "validation"
     """Which base puzzles."""
-    num_puzzles: int = 500
+    num_puzzles: Annotated[int, COUNT] = 500
     """How many of them; at most the whole split."""
-    steps: int = 24
+    steps: Annotated[int, DEPTH] = 24
     """Supervision steps to look at."""
     out: Path | None = None
     """Folder for the JSON, the plot and the TensorBoard run; default: runs/diagnose/<reasoner>."""
@@ -137,6 +139,7 @@ class Diagnose:
 
     def run(self) -> None:
         """Diagnose, print and save."""
+        check_fields(self)
         task = matched(make_task(self.task), self.reasoner)
         reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
         puzzles = first(task, self.split, self.num_puzzles)
@@ -217,7 +220,7 @@ class Import:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             source = {"weights": run.weights.name, "sha256": digest, "arch": dataclasses.asdict(run.arch)}
             facts: dict[str, Any] = {"imported": source}
-            with claimed(self.out):
+            with claimed(self.out, is_file=False):
                 self._refuse_a_reasoner()
                 if run.identifiers is not None:
                     facts |= write_identifiers(self.out, run.identifiers)
@@ -241,22 +244,26 @@ class MakeBank:
     """Name of a Sudoku task."""
     out: Path | None = None
     """The file to write; default: the shipped bank itself."""
-    num_train: int = 10_000
+    num_train: Annotated[int, COUNT] = 10_000
     """Training puzzles."""
-    num_validation: int = 1_000
+    num_validation: Annotated[int, COUNT] = 1_000
     """Validation puzzles."""
-    num_test: int = 3_000
+    num_test: Annotated[int, COUNT] = 3_000
     """Test puzzles."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """The generator's seed."""
 
     def run(self) -> None:
         """Generate and print the bank's facts."""
         from latent_rl.tasks.make_bank import make_bank
 
+        check_fields(self)
         task = make_task(self.task)
         if not isinstance(task, Sudoku):
             raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}, which draws its puzzles itself.")
         counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
         out = self.out or FOLDER / f"{task.name}.npz"
-        print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
+        if out.is_dir():
+            raise FileError(f"--out must be a file to write; {out} is a folder.")
+        with claimed(out, is_file=True):
+            print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))

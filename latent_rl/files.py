@@ -67,21 +67,23 @@ def checksum(content: bytes) -> str:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, is_file: bool | None = None) -> Iterator[None]:
     """Keep others from writing into a run's folder, or to a results file, as long as this block runs.
 
     The lock is the kernel's, so a killed process leaves none behind; its file is `.lock` in the folder, or
     `.<name>.lock` beside the file.
 
     Args:
-        path: a folder, made if need be, or a file whose name has a suffix.
+        path: a folder, made if need be, or a file.
+        is_file: which of the two; by default a file if there is one, or if the name has a suffix.
 
     Raises:
         FileError: another process holds it, or the folder can't be made.
     """
     import filelock
 
-    is_file = path.is_file() or bool(path.suffix)
+    if is_file is None:
+        is_file = path.is_file() or bool(path.suffix)
     lock = path.with_name(f".{path.name}.lock") if is_file else path / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

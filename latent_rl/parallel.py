@@ -57,7 +57,7 @@ def claimed_by_first(folder: Path) -> Iterator[None]:
     with ExitStack() as held:
         if rank() == 0:
             try:
-                held.enter_context(claimed(folder))
+                held.enter_context(claimed(folder, is_file=False))
             except FileError as error:
                 met = [error]
         if num_workers() > 1:

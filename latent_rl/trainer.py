@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -197,6 +197,7 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
 
 
 def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, resume: bool) -> ModuleT:
+    """Train in a folder that is claimed."""
     saved = out / "training.safetensors"
     if not resume and (saved.exists() or (out / WEIGHTS).exists()):
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
@@ -221,14 +222,14 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
     cpu_started = time.process_time() - progress.cpu_seconds
     kept = progress.batch
     # Several workers would see a signal at different batches, and wait for each other.
-    defers = parallel.num_workers() == 1
+    stops: AbstractContextManager[list[int]] = deferred_stop() if parallel.num_workers() == 1 else nullcontext([])
     try:
         log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
         bar = tqdm(
             total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
             disable=not speaks,
         )  # fmt: skip
-        with bar, deferred_stop() if defers else nullcontext([]) as signals:
+        with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
                 steps = batching.steps(progress.batch)
                 metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
@@ -289,7 +290,7 @@ def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str |
     planned = progress.extensions[-1]["num_batches"]
     total, step = config.num_batches * num_steps, progress.batch * num_steps
     return (
-        f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run of"
-        f" {config.num_batches} batches: its learning rate is {warmup_cosine(step, total, config.warmup_steps):.0%} of"
-        " its peak here."
+        f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run"
+        f" of {config.num_batches} batches: its learning rate is {warmup_cosine(step, total, config.warmup_steps):.0%}"
+        " of its peak here."
     )

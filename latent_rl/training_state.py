@@ -22,7 +22,7 @@ from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.train_config import TrainConfig
 
 HARMLESS = ("num_batches", "save_every", "validate_every", "num_validation", "validation_steps")
-"""Options that a run may go on with other values of: they change no batch that is done, and how long it is is a plan."""
+"""Options that a run may go on with other values of: how long it is, and what does not touch the weights."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         (["evaluate", "--task", "sudoku9x", "--reasoner", "sudoku9x9"], "did you mean 'sudoku9x9'"),
         (["evaluate", "--task", "sudoku4x4", "--reasoner", "nobody"], "neither shipped nor a folder"),
         (["evaluate", "--task", "sudoku6x6", "--reasoner", "{reasoner}"], "must fit the task"),
-        (["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--steps", "0"], "at least 1"),
+        (
+            ["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--steps", "0"],
+            "steps must be a whole number in",
+        ),
         (["evaluate", "--task", "sudoku4x4", "--reasoner", "{reasoner}", "--puzzles", "gone.txt"], "readable"),
         (["train", "--task", "sudoku4x4", "--batch-size", "0"], "batch_size must be a whole number in"),
         (["train", "--task", "sudoku4x4", "--threads", "0"], "threads must be a whole number in"),

@@ -158,7 +158,9 @@ class TestFolder:
         monkeypatch.setattr(Path, "open", failing)
         with (
             at_step(20, fill, monkeypatch),
-            pytest.raises(FileError, match=r"No space left on device\. .* keeps the run up to batch 3; go on with --resume"),
+            pytest.raises(
+                FileError, match=r"No space left on device\. .* keeps the run up to batch 3; go on with --resume"
+            ),
         ):
             train(TINY, fresh(), tmp_path)
         is_full = False
@@ -227,7 +229,9 @@ class TestMachine:
         real = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
         assert memory._kept_bytes(reasoner) == pytest.approx(real / 32, rel=0.1)
 
-    def test_out_of_memory_is_one_line(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_out_of_memory_is_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(RuntimeError) as error:
             torch.empty(10**15)
         assert is_out_of_memory(error.value)
