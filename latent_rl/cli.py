@@ -3,6 +3,7 @@ reads, with a `run` method."""
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from latent_rl.reasoners.public import load_public_checkpoint, read_arch
 from latent_rl.reasoners.public_weights import newest_checkpoint
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS, Split, first
-from latent_rl.tasks.puzzle_io import read_puzzles
+from latent_rl.tasks.puzzle_io import collect_puzzles, source_name
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
 
@@ -43,7 +44,9 @@ class Evaluate:
     reasoner: str
     """Name of a shipped reasoner, or a folder."""
     puzzles: Path | None = None
-    """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
+    """A file of puzzles, in lines, tables or boards; default: the test split."""
+    columns: tuple[str, ...] = ()
+    """Names, or numbers from 1, of the columns of --puzzles that hold the puzzles and, if need be, their answers."""
     split: Split = "test"
     """Which base puzzles, without --puzzles."""
     num_puzzles: int = 1000
@@ -58,13 +61,18 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate and print."""
         task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
+        left_out: list[str] = []
         if self.puzzles is not None:
-            puzzles = read_puzzles(self.puzzles, task)
+            puzzles, description, left_out = collect_puzzles(self.puzzles, task, self.columns)
+            print(f"{source_name(self.puzzles)}: {len(puzzles):,} puzzles, {description}", file=sys.stderr)
+            if left_out:
+                print(f"{len(left_out):,} rows are left out, the first: {left_out[0]}", file=sys.stderr)
         else:
             puzzles = first(task, self.split, self.num_puzzles)
         steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
         report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
+        report["num_left_out"] = len(left_out)
         if self.json:
             print(json.dumps(report, indent=2))
             return

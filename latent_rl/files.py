@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -64,21 +64,23 @@ def checksum(content: bytes) -> str:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, is_file: bool | None = None) -> Iterator[None]:
     """Keep others from writing into a run's folder, or to a results file, as long as this block runs.
 
     The lock is the kernel's, so a killed process leaves none behind; its file is `.lock` in the folder, or
     `.<name>.lock` beside the file.
 
     Args:
-        path: a folder, made if need be, or a file whose name has a suffix.
+        path: a folder, made if need be, or a file.
+        is_file: which of the two; by default a file if there is one, or if the name has a suffix.
 
     Raises:
         FileError: another process holds it, or the folder can't be made.
     """
     import filelock
 
-    is_file = path.is_file() or bool(path.suffix)
+    if is_file is None:
+        is_file = path.is_file() or bool(path.suffix)
     lock = path.with_name(f".{path.name}.lock") if is_file else path / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +107,11 @@ def this_command(*more: str) -> str:
 
 
 @contextmanager
-def resumable(kept: str, *more: str) -> Iterator[None]:
+def resumable(kept: str | Callable[[], str], *more: str) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM within this block into one line: what is kept, and the command that goes on.
 
     Args:
-        kept: what the stop leaves, such as "runs/a keeps everything up to the last save".
+        kept: what the stop leaves, such as "runs/a keeps everything up to the last save", or what says so then.
         more: options that the command needs to go on, such as "--resume".
 
     Raises:
@@ -119,7 +121,8 @@ def resumable(kept: str, *more: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         status = 143 if isinstance(error, Terminated) else 130
-        raise StoppedError(f"stopped; {kept}. Go on with: {this_command(*more)}", status) from error
+        left = kept if isinstance(kept, str) else kept()
+        raise StoppedError(f"stopped; {left}. Go on with: {this_command(*more)}", status) from error
 
 
 class Terminated(KeyboardInterrupt):

@@ -18,9 +18,9 @@ from latent_rl.agents.solve import Solve
 from latent_rl.agents.solve_file import COLUMNS, solve_file
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.state import State
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, StoppedError
 from latent_rl.reasoners.checkpoint import save_reasoner
-from latent_rl.tasks.puzzle_io import STANDARD_STREAM, puzzle_rows
+from latent_rl.tasks.puzzle_io import STANDARD_STREAM, read_rows
 
 BASE = TASK.puzzles("test").map(lambda tensor: tensor[:7])
 LINES = [TASK.format(row) for row in BASE.inputs]
@@ -121,15 +121,15 @@ def test_standard_input_to_standard_output(
 def test_files_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     read_lines = []
 
-    def endless() -> Iterator[str]:
-        while True:
+    class Endless:
+        def readline(self, size: int = -1) -> str:
             read_lines.append(LINES[0])
-            yield f"{LINES[0]}\n"
+            return f"{LINES[0]}\n"
 
-    monkeypatch.setattr(sys, "stdin", endless())
-    rows = puzzle_rows(STANDARD_STREAM)
+    monkeypatch.setattr(sys, "stdin", Endless())
+    rows = read_rows(STANDARD_STREAM, TASK).rows
     for count in range(1, 5):
-        assert next(rows)[0] == count
+        assert next(rows).line == count
         assert len(read_lines) == count
 
 
@@ -152,12 +152,18 @@ def test_a_file_cut_anywhere_is_completed(source: Path) -> None:
 def test_kept_rows_are_not_solved_again_but_count(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = source.with_name("out.csv")
     assert solve("--file", str(source), "--out", str(out)) == 0
-    rows = out.read_text().splitlines(keepends=True)
-    marked = f"{LINES[0]},{LINES[0]},false,900,2700,0.1234\n"
-    out.write_text("".join([rows[0], marked, *rows[2:4]]))
-    assert solve("--file", str(source), "--out", str(out)) == 1
-    assert out.read_text() == "".join([rows[0], marked, *rows[2:]])
-    assert "6 of 7 solved" in capsys.readouterr().err
+    whole = out.read_text()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "7 of 7 solved" in said
+
+    class Nobody:
+        name, submit = "nobody", None
+
+    idle = Solver(random_core(), Nobody())  # type: ignore[arg-type]
+    made_by = Solve(task="sudoku4x4")
+    assert solve_file(idle, source, out, made_by=made_by.made_by(made_by.make_solver())) == 0
+    assert out.read_text() == whole
+    assert capsys.readouterr().err.splitlines()[-1] == said
 
 
 def test_a_killed_run_leaves_whole_rows_and_is_completed(source: Path) -> None:
@@ -175,7 +181,7 @@ def test_a_killed_run_leaves_whole_rows_and_is_completed(source: Path) -> None:
                 raise KeyboardInterrupt
             return working.policy.act(observation, state)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match=r"out\.csv keeps the \d rows that are done\. Go on with: "):
         solve_file(Solver(working.core, Killed(), 3, seed=1), source, out)
     left = out.read_text()
     assert whole.read_text().startswith(left)
@@ -190,10 +196,9 @@ def test_a_killed_run_leaves_whole_rows_and_is_completed(source: Path) -> None:
     [
         ("my notes", "must be new or hold results"),
         ("question,answer\n", "must be new or hold results"),
+        (",".join(COLUMNS[:6]) + "\n", "must be new or hold results"),
         (",".join(COLUMNS) + "\nonly this\n", "line 2: it must be a row of results"),
-        (",".join(COLUMNS) + f"\n{LINES[0]},{LINES[0]},maybe,1,3,0.5\n", "line 2: it must be a row of results"),
-        (",".join(COLUMNS) + f"\n{LINES[1]},{LINES[1]},true,1,3,0.5\n", "line 1: the puzzle must be the one"),
-        (",".join(COLUMNS) + "\n" + "".join(f"{p},{p},true,1,3,0.5\n" for p in (*LINES, LINES[0])), "more results"),
+        (",".join(COLUMNS) + f"\n{LINES[0]},{LINES[0]},true,1,3,0.5,,12345678\n", "another policy, reasoner, seed"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(
@@ -205,28 +210,30 @@ def test_a_file_of_something_else_is_left_alone(
     captured = capsys.readouterr()
     assert message in captured.err
     assert "--out" in captured.err
-    assert len(captured.err.splitlines()) == 1
+    assert len(captured.err.splitlines()) == 2
     assert out.read_text() == content
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("in.txt", "", "in.txt must hold at least one puzzle"),
+        ("in.txt", "# nothing\n\n# else\n", "in.txt must hold at least one puzzle"),
         (
             "in.txt",
-            f"{LINES[0]}\n\n{LINES[1][1:]}\n",
-            "in.txt, line 3: a sudoku4x4 puzzle must have 16 symbols; got 15",
+            f"{LINES[0][1:]}\n",
+            "in.txt must hold puzzles of sudoku4x4; line 1: a sudoku4x4 puzzle must have 16",
         ),
-        ("in.txt", f"# two\n11{'.' * 14}\n", "in.txt, line 2: the givens contradict each other"),
-        ("in.txt", f"{LINES[0]}\n{LINES[0][:-1]}x\n", "in.txt, line 2: a sudoku4x4 puzzle must have digits 1-4"),
-        ("in.txt", "", "in.txt must hold at least one puzzle"),
-        ("in.csv", f"puzzle,answer\n{LINES[0]},\n", "in.csv, line 1: a CSV of puzzles needs the columns question;"),
-        ("in.csv", f"id,question\n1,{LINES[0]}\n2\n", "in.csv, line 3: the row is shorter than the header"),
-        ("-", f"{LINES[0]}\n{LINES[0]}.\n", "standard input, line 2: a sudoku4x4 puzzle must have 16 symbols"),
+        ("in.txt", "." * 80 + "1\n", "got 81. It is one of sudoku9x9: use --task sudoku9x9."),
+        ("in.txt", "Dear reader,\nsome words.\n", "line 1: a sudoku4x4 puzzle must have 16 symbols; got 12"),
+        ("in.csv", "puzzle,solution\n", "in.csv must hold puzzles of sudoku4x4; line 1"),
+        ("in.csv", f"{LINES[0]},{LINES[1]}\n", "which is the puzzle can't be told"),
+        ("in.bin", "\0" * 2**21, "in.bin must be a text of lines; line 1 does not end"),
+        ("in.zip", "PK\x03\x04", "it is a zip archive"),
         ("-", "\n", "standard input must hold at least one puzzle"),
     ],
 )
-def test_wrong_lines_are_named(
+def test_a_file_without_puzzles_is_refused_with_the_reason(
     name: str,
     text: str,
     message: str,
@@ -256,10 +263,17 @@ def test_wrong_lines_are_named(
         (("--puzzle", LINES[0], "--policy", "rulle"), "did you mean 'rule'"),
         (("--puzzle", LINES[0], "--policy", "gone/agent.zip"), "must be an agent that a training saved"),
         (("--puzzle", LINES[0], "--reasoner", "nobody"), "neither shipped nor a folder"),
-        (("--puzzle", LINES[0], "--batch-size", "0"), "batch_size must be at least 1"),
-        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be at least 1"),
-        (("--puzzle", LINES[0], "--tune", "-1"), "must be at least 1"),
+        (("--puzzle", LINES[0], "--batch-size", "0"), "batch_size must be a whole number in [1, 65536]"),
+        (("--puzzle", LINES[0], "--batch-size", f"{10**20}"), "batch_size must be a whole number in [1, 65536]"),
+        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be a whole number in [1, "),
+        (("--puzzle", LINES[0], "--horizon", f"{10**20}"), "horizon must be a whole number in [1, "),
+        (("--puzzle", LINES[0], "--tune", "-1"), "tune must be a whole number in [0, "),
+        (("--puzzle", LINES[0], "--seed", "-1"), "seed must be a whole number in [0, "),
         (("--file", "gone.txt"), "gone.txt must be a readable text file"),
+        (("--file", "."), ". must be a readable text file: Is a directory"),
+        (("--puzzle", ""), "must hold at least one puzzle"),
+        (("--puzzle", f"{LINES[0]}\\n{LINES[1]}"), "there must be one puzzle"),
+        (("--puzzle", "." * 81), "use --task sudoku9x9"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(

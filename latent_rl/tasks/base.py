@@ -113,6 +113,12 @@ def num_puzzle_ids(task: Task) -> int:
     return count
 
 
+def has_rules(task: Task) -> bool:
+    """Whether `verify` knows the rules: the task's attribute of that name; so it is if the task has none."""
+    known: bool = getattr(task, "has_rules", True)
+    return known
+
+
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
     """The first `num_puzzles` base puzzles of a split as they are, all if it has fewer: the same for everyone.
 
