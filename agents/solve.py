@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ class Solve(Process):
         """
         check_fields(self)
         if self.puzzle is not None and self.file is None and self.out == STANDARD_STREAM:
+            if os.path.isfile(self.puzzle):
+                raise InvalidValueError(f"--puzzle must be a puzzle; {self.puzzle} is a file: give it by --file.")
             return show_solution(self.make_solver(), self.puzzle)
         if self.file is not None and self.puzzle is None:
             solver = self.make_solver()

@@ -60,18 +60,20 @@ def solve_file(solver: Solver, source: Path, out: Path, columns: tuple[str, ...]
 
     Raises:
         PuzzleError: the source can't be read, or holds no puzzle.
-        InvalidValueError: `out` holds something else than these results.
+        InvalidValueError: `out` is a folder, or holds something else than these results.
         FileError: `out` can't be written, or somebody else writes it.
         StoppedError: the user stopped it.
     """
     task = solver.core.task
+    if out.is_dir():
+        raise InvalidValueError(f"--out must be a file; {out} is a folder.")
     reading = read_rows(source, task, columns)
     print(f"{source_name(source)}: {reading.description}", file=sys.stderr)
     tally = Tally(task)
     is_kept = out != STANDARD_STREAM and not _is_stream(out)
     with claimed(out, is_file=True) if is_kept else nullcontext():
         results = Results(out, made_by)
-        stops = resumable(lambda: f"{out} keeps the {results.count:,} rows that are done") if is_kept else nullcontext()
+        stops = resumable(results.left) if is_kept else nullcontext()
         total = _count(task, source, columns)
         with stops, tqdm(total=total, unit="puzzle", disable=None) as bar:
             for row in _solved(solver, source, reading.rows, results, is_kept):
@@ -117,7 +119,7 @@ class Tally:
         if not has_rules(self.task):
             said = f"{self.unknown:,} of {self.count:,} answered, {means}; no rules known, so not judged"
         if self.num_bad:
-            said += f"; {self.num_bad:,} {'is no puzzle' if self.num_bad == 1 else 'are no puzzles'}, {self.first_bad}"
+            said += f"; rows that are no puzzles: {self.num_bad:,}, the first: {self.first_bad}"
         for name, count in self.better.items():
             said += f"; {count:,} not solved are beyond what {self.task.name} was trained on: use --task {name}"
         return said
@@ -142,7 +144,7 @@ class Results:
 
     Attributes:
         out: the file, or `STANDARD_STREAM`.
-        count: rows that are there for good.
+        count: rows that were there and are kept.
     """
 
     def __init__(self, out: Path, made_by: str = "") -> None:
@@ -185,8 +187,8 @@ class Results:
     def opened(self) -> Iterator[None]:
         """Make ready for more rows: whatever stands behind those that are kept is cut off."""
         if self.out == STANDARD_STREAM:
-            self._write = _to_standard_output
-            self._write(HEADER)
+            with self._one_line_errors():
+                self._write(HEADER)
             yield
             return
         with self._one_line_errors():
@@ -217,7 +219,6 @@ class Results:
             text += b"%b,%08x\n" % (body, self._sum)
         with self._one_line_errors():
             self._write(text)
-        self.count += len(rows)
 
     @contextmanager
     def _one_line_errors(self) -> Iterator[None]:
@@ -227,10 +228,14 @@ class Results:
             raise
         except OSError as error:
             name = "standard output" if self.out == STANDARD_STREAM else str(self.out)
-            left = (
-                f"; it keeps the {self.count:,} rows that are done. Go on with: {this_command()}" if self.count else "."
-            )
+            left = f"; {self.left()}. Go on with: {this_command()}" if self.out.is_file() else "."
             raise FileError(f"{name} could not be written: {error.strerror or one_line(error)}{left}") from error
+
+    def left(self) -> str:
+        """What a stop leaves."""
+        with self.out.open("rb") if self.out.exists() else io.BytesIO() as file:
+            count = sum(line.endswith(b"\n") for line in file) - 1
+        return f"{self.out} keeps the {max(count, 0):,} rows that are done"
 
 
 def _write_all(file: Any, content: bytes) -> None:
@@ -323,7 +328,7 @@ class Waiting:
 
 def _shown(text: str) -> str:
     """Any text in plain letters on one line."""
-    return text.encode("unicode_escape").decode("ascii")
+    return repr(text.encode("utf-8", "surrogateescape"))[2:-1]
 
 
 def _check_same(task: Task, source: Path, row: Row | None, out: Path, kept: Result) -> None:

@@ -118,7 +118,10 @@ def read_board(task: Task, text: str) -> str:
         PuzzleError: there is none, or more than one.
     """
     lines = text.replace("\\n", "\n").split("\n")
-    rows = list(islice(recognize(task, iter(enumerate(lines, 1))).rows, 2))
+    try:
+        rows = list(islice(recognize(task, iter(enumerate(lines, 1))).rows, 2))
+    except NoPuzzleError as error:
+        raise PuzzleError(f"the text {error}") from error
     if len(rows) > 1:
         raise PuzzleError("there must be one puzzle; got several. Give a file of them.")
     if rows[0].error:

@@ -172,7 +172,7 @@ class Sudoku:
         if count == UNDECIDED:
             raise PuzzleError(
                 f"a {self.name} puzzle must have exactly one solution; {PATIENCE:,} steps of search did not tell"
-                " whether this one has. Give its answer, too."
+                " whether this one has."
             )
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"
