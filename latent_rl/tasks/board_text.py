@@ -80,8 +80,8 @@ class BoardText:
         return [word for word in self.words(text) if len(word) == self.num_cells and self.symbols.issuperset(word)]
 
     def is_empty(self, text: str) -> bool:
-        """Whether a line holds nothing but spaces or a comment."""
-        line = text.lstrip()
+        """Whether a line holds nothing but spaces, brackets and the like, or a comment."""
+        line = text.strip(_SEPARATORS)
         return not line or (bool(self.comment) and line.startswith(self.comment))
 
     def without_comment(self, text: str) -> str:

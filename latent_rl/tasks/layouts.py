@@ -293,11 +293,13 @@ class Boards:
     Attributes:
         block: rows between two empty lines: N if these part the boards, fewer if they also part the rows of a board, 0
             if nothing parts the boards.
+        rules_part: a rule, such as ========, parts two boards, too; it is not drawn within one.
         has_marks: cells may hold pencil marks.
     """
 
     text: BoardText
     block: int
+    rules_part: bool = False
     has_marks: bool = False
 
     @property
@@ -322,7 +324,7 @@ class Boards:
             elif text.is_empty(line):
                 yield _Mark(number, _Kind.WORDS if whole.strip() else _Kind.EMPTY, line)
             elif text.is_rule(line):
-                yield _Mark(number, _Kind.RULE, line)
+                yield _Mark(number, _Kind.WORDS if self.rules_part else _Kind.RULE, line)
             else:
                 yield _Mark(number, _Kind.DAMAGED if text.resembles(line, text.side) else _Kind.WORDS, line)
 
@@ -346,6 +348,9 @@ class Boards:
                     yield from self._board(board)
                     board, blocks = [], 0
             else:
+                if self.block == side and mark.kind is _Kind.DAMAGED and self._is_whole(board):
+                    yield from self._board(board)
+                    board = []
                 if len(board) < 4 * side:  # a board that never ends is refused anyhow
                     board.append(mark)
                 if not self.block and len(_without_rules(board)) == side:
@@ -355,12 +360,22 @@ class Boards:
         if ended:
             yield from self._board(board)
 
+    def _without_title(self, marks: list[_Mark]) -> list[_Mark]:
+        """The rows of a board; a title may look like a row that is damaged, say a date."""
+        rows = _without_rules(marks)
+        while len(rows) > self.text.side and rows[0].kind is _Kind.DAMAGED:
+            rows = rows[1:]
+        return rows
+
+    def _is_whole(self, marks: list[_Mark]) -> bool:
+        """Whether these lines are a board, so that another one begins behind them."""
+        rows = self._without_title(marks)
+        return len(rows) == self.text.side and all(row.kind is not _Kind.DAMAGED for row in rows)
+
     def _board(self, marks: list[_Mark]) -> Iterator[Row]:
         """One board, if these lines hold any."""
         side = self.text.side
-        rows = _without_rules(marks)
-        while rows and rows[0].kind is _Kind.DAMAGED and len(rows) > side:  # a title that looks like a row
-            rows = rows[1:]
+        rows = self._without_title(marks)
         if all(row.kind is _Kind.DAMAGED for row in rows) and len(rows) < side:
             return
         damaged = [row for row in rows if row.kind is _Kind.DAMAGED]
@@ -387,13 +402,14 @@ def _boards(text: BoardText, head: list[Line], ended: bool) -> Boards | None:
     side = text.side
     if not side:
         return None
-    blocks = [side, *(count for count in range(side // 2, 0, -1) if side % count == 0), 0]
+    bands = [count for count in range(side // 2, 0, -1) if side % count == 0]
     for has_marks in (False, True):
-        marks = list(Boards(text, side, has_marks).marks(head))
-        for block in blocks:
-            layout = Boards(text, block, has_marks)
-            if any(row.error is None for row in layout.assembled(marks, ended)):
-                return layout
+        for rules_part, blocks in ((False, [side, *bands]), (True, [side]), (False, [0])):
+            marks = list(Boards(text, side, rules_part, has_marks).marks(head))
+            for block in blocks:
+                layout = Boards(text, block, rules_part, has_marks)
+                if any(row.error is None for row in layout.assembled(marks, ended)):
+                    return layout
     return None
 
 
@@ -413,12 +429,18 @@ def _of_line(text: BoardText, line: Line, header: _Header | None) -> Layout | No
     for delimiter in [header.delimiter] if header else [d for d in _DELIMITERS if d in content]:
         fields = _split(content, delimiter)
         boards = {place: cells for place, field in enumerate(fields) if (cells := text.cells(field, count))}
-        if boards:
-            names = header.names if header else []
+        names = header.names if header else []
+        if not _is_answer_alone(text, boards, names):
             head = header or _Header(number, delimiter, names, is_header=False)
             return Table(text, head, *_roles(text, number, boards, names))
     words = dict(enumerate(text.whole_words(content)))
-    return Words(text, len(words), *_roles(text, number, words, [])) if words else None
+    return None if _is_answer_alone(text, words, []) else Words(text, len(words), *_roles(text, number, words, []))
+
+
+def _is_answer_alone(text: BoardText, boards: dict[int, str], names: list[str]) -> bool:
+    """Whether a line shows no puzzle, at the most the answer of one with a mistake in it."""
+    questions = [board for place, board in boards.items() if ANSWERS.isdisjoint(names[place : place + 1])]
+    return not questions or (len(questions) == 1 and bool(text.blanks) and text.blanks.isdisjoint(questions[0]))
 
 
 def _roles(text: BoardText, number: int, boards: dict[int, str], names: list[str]) -> tuple[int, int | None]:
@@ -427,9 +449,9 @@ def _roles(text: BoardText, number: int, boards: dict[int, str], names: list[str
     Raises:
         PuzzleError: neither the names nor the rules tell.
     """
-    answers = [place for place in boards if names[place : place + 1] and names[place] in ANSWERS]
+    answers = [place for place in boards if not ANSWERS.isdisjoint(names[place : place + 1])]
     others = [place for place in boards if place not in answers]
-    questions = [place for place in others if names[place : place + 1] and names[place] in QUESTIONS] or others
+    questions = [place for place in others if not QUESTIONS.isdisjoint(names[place : place + 1])] or others
     if len(questions) == 1 and len(answers) < 2:
         unnamed = [place for place in others if place not in questions and _solves(text, boards, questions[0], place)]
         rest = answers or unnamed
@@ -523,13 +545,13 @@ def _reading(layout: Layout, head: list[Line], rest: Iterator[Line], header: _He
         head, above = [*kept, last], len(before) - len(kept)
     first = next((row.question for row in layout.rows(head) if not row.error), "")
     blanks = sorted(text.blanks.intersection(first))
-    if text.blank in blanks and not any(str(text.blank) in line for _, line in head):
-        blanks = ["spaces or nothing"]
-    said = f"{layout.description}, blanks {' '.join(blanks)}" if blanks else layout.description
+    are_drawn = any(blank in line for blank in blanks for _, line in head)
+    written = " ".join(map(repr, blanks)) if are_drawn else "spaces or nothing"
+    said = f"{layout.description}, blanks {written}" if blanks else layout.description
     if any((found := _SECTION.fullmatch(line)) and found[1].lower() == "puzzle" for _, line in head):
         said += "; of its sections [Puzzle]"
     if above:
-        said += f"; {above} lines of words above them"
+        said += f"; lines of words above them: {above}"
     return Reading(said, layout.rows(chain(head, rest)))
 
 
