@@ -306,11 +306,14 @@ def test_a_file_of_bad_rows_alone_is_answered(source: Path) -> None:
 
 def test_a_source_that_breaks_off_gives_what_it_had(source: Path) -> None:
     out = source.with_name("out.csv")
-    packed = gzip.compress((TEXT * 300).encode())
-    source.write_bytes(packed[: len(packed) - 20])
+    lines = [TASK.format(row) for row in TASK.puzzles("test").inputs[:60]]
+    packed = gzip.compress("\n".join(lines).encode())
+    source.write_bytes(packed[:-40])
     with pytest.raises(PuzzleError, match=r"in\.txt, line \d+, must be a readable text file"):
         solve_file(a_solver(), source, out)
-    assert [row["puzzle"] for row in read(out.read_text())][:7] == LINES
+    found = [row["puzzle"] for row in read(out.read_text())]
+    assert lines[: len(found)] == found
+    assert len(found) > 20
 
 
 def test_damaged_results_are_refused_or_mended(source: Path) -> None:
@@ -323,7 +326,8 @@ def test_damaged_results_are_refused_or_mended(source: Path) -> None:
     random_ = random.Random(0)
     damaged = [swapped, b"\n".join([*lines[:2], *lines[3:]]), whole + b"noise", whole + lines[1] + b"\n"]
     for place in random_.sample(range(len(whole)), 60):
-        damaged.append(whole[:place] + bytes([whole[place] ^ 1 << random_.randrange(8)]) + whole[place + 1 :])
+        flipped = bytes([whole[place] ^ 1 << random_.randrange(8)])
+        damaged += [whole[:place] + flipped + whole[place + 1 :]]
     refused = 0
     for content in damaged:
         out.write_bytes(content)
@@ -372,8 +376,9 @@ def test_devices_take_results_and_folders_do_not(source: Path, capsys: pytest.Ca
         assert to("/dev/full") == (2, "latent-rl: /dev/full could not be written: No space left on device.")
     out = source.with_name("out.csv")
     with claimed(out):
-        assert to(str(out)) == (2, f"latent-rl: {out} must have one writer; another process uses it. Wait, or choose another"
-                                   " --out.")  # fmt: skip
+        status, said = to(str(out))
+    assert status == 2
+    assert f"{out} must have one writer; another process uses it" in said
     assert to(str(source.with_name("no-suffix")))[0] == 0
     assert source.with_name("no-suffix").is_file()
 
@@ -431,7 +436,7 @@ def test_a_puzzle_may_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
             "hint: 51 blanks, beyond the 30-40 that this task's reasoner was trained on: use --task sudoku9x9-hard",
         ),
         ("sudoku4x4", "1" + "." * 15, "this one has several solutions"),
-        ("sudoku4x4", "12..3.......1.2.", "this one has no solution"),
+        ("sudoku4x4", "12..3......1...2", "this one has no solution"),
     ],
 )
 def test_a_puzzle_that_is_not_solved_comes_with_a_hint(
