@@ -8,10 +8,14 @@ from latent_rl.tasks.base import Task
 
 _BARS = str.maketrans(dict.fromkeys("¦│┃║", "|"))
 _SEPARATORS = " \t|,!;:/[](){}'\""
-_RULE = re.compile(r"[\s\-=+~_*.:'`|\u2500-\u257f]*[\-=+~_\u2500-\u257f][\s\-=+~_*.:'`|\u2500-\u257f]*")
+_STROKES = frozenset("-=+~_").union(map(chr, range(0x2500, 0x2580)))
+_RULE = "".join(_STROKES) + " \t*.:'`|"
+"""What a rule may be drawn with, and what it must have some of."""
 _CANDIDATES = re.compile(r"1?2?3?4?5?6?7?8?9?|[uU]\d")
 _MANY = 3
 """A line with more than so many times the symbols of a row is no row, not even a damaged one."""
+_WIDEST = 12
+"""Characters that a cell takes in a line, at the most."""
 _SYMBOLS = [*map(chr, range(32, 127)), *"·□█♕♛"]
 """What may stand for a cell, if the task reads it."""
 
@@ -49,11 +53,13 @@ class BoardText:
         cell between each two commas, semicolons, tabs or bars, where nothing is a blank; or every cell in its column
         of the text, where a space is a blank, as long as nothing else is.
         """
+        if not self.symbols:  # a task that reads its puzzles in a way of its own
+            return text.strip() or None if count == self.num_cells else None
         if len(text) == count and not text.strip(self._known):  # the common case, quickly
             return text
         if len(text) > count and len(alone := text.strip()) == count and not alone.strip(self._known):
             return alone
-        if len(text) < count - 1:
+        if not count - 1 <= len(text) <= _WIDEST * count:
             return None
         text = text.translate(_BARS)
         groups = self._group.findall(text)
@@ -90,10 +96,12 @@ class BoardText:
 
     def is_rule(self, text: str) -> bool:
         """Whether a line is drawn between cells, such as ------+-------+------ or a row of blanks written as -."""
-        return _RULE.fullmatch(text) is not None
+        return not text.strip(_RULE) and not _STROKES.isdisjoint(text)
 
     def resembles(self, text: str, count: int) -> bool:
         """Whether a text looks like `count` cells with a mistake in them rather than like words."""
+        if not count / 2 <= len(text) <= _WIDEST * count:
+            return False
         written = [symbol for symbol in "".join(self._group.findall(text)) if symbol != " "]
         known = sum(symbol in self.symbols for symbol in written)
         return count / 2 <= len(written) <= _MANY * count and 3 * known >= 2 * len(written)

@@ -1,4 +1,4 @@
-"""Read a user's puzzles from a file, or from standard input, in whichever layout they are; see `layouts`."""
+"""Read a user's puzzles from a file, or from standard input, in whichever of the `layouts` they are."""
 
 import bz2
 import gzip
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError, one_line
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.layouts import Line, NoPuzzleError, Reading, Row, recognize
+from latent_rl.tasks.layouts import Line, Row
+from latent_rl.tasks.recognition import NoPuzzleError, Reading, recognize
 from latent_rl.types import Puzzles
 
 STANDARD_STREAM = Path("-")
