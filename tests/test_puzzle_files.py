@@ -256,6 +256,8 @@ def test_bad_rows_of_tables_and_lines_have_their_reasons(tmp_path: Path) -> None
         assert reason in str(row.error)
     rows = read(tmp_path / "in.csv", f"{good[1:]},{answer}\n{good},{answer}\n")[1]
     assert [(row.question, bool(row.error)) for row in rows] == [(good[1:], True), (good, False)]
+    rows = read(tmp_path / "in.txt", f"{good}\n{'x' * 200_000}\n{good}\n")[1]
+    assert [(row.line, bool(row.error)) for row in rows] == [(1, False), (2, True), (3, False)]
     content = f"{good}\n".encode() + b"\xff\xfe\x00 no text\n" + f"[Easy]\n{good} 1.5\n".encode()
     rows = read(tmp_path / "in.txt", content)[1]
     assert [bool(row.error) for row in rows] == [False, True, True, True]

@@ -235,7 +235,7 @@ def test_a_file_of_something_else_is_left_alone(
         ("in.txt", "Dear reader,\nsome words.\n", "line 1: a sudoku4x4 puzzle must have 16 symbols; got 12"),
         ("in.csv", "puzzle,solution\n", "in.csv must hold puzzles of sudoku4x4; line 1"),
         ("in.csv", f"{LINES[0]},{LINES[1]}\n", "which is the puzzle can't be told"),
-        ("in.bin", "\0" * 2**21, "in.bin must be a text of lines; line 1 does not end"),
+        ("in.bin", "\0" * 2**25, "in.bin must be a text of lines; line 1 does not end"),
         ("in.zip", "PK\x03\x04", "it is a zip archive"),
         ("-", "\n", "standard input must hold at least one puzzle"),
     ],

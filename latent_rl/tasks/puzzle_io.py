@@ -23,8 +23,8 @@ from latent_rl.types import Puzzles
 
 STANDARD_STREAM = Path("-")
 """Stands for standard input."""
-_MAX_LINE = 2**20
-"""Characters of a line, at the most: what has more is no text."""
+_MAX_LINE, _MAX_REST = 2**16, 256
+"""Characters of a line that are read, and how often as many may follow: what has more is no text of lines."""
 _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -141,7 +141,7 @@ def text_lines(path: Path) -> Iterator[Line]:
         with _opened(path) as file:
             while line := file.readline(_MAX_LINE):
                 number += 1
-                if len(line) == _MAX_LINE:
+                if len(line) == _MAX_LINE and not any(_ends_line(file) for _ in range(_MAX_REST)):
                     raise PuzzleError(f"{source_name(path)} must be a text of lines; line {number} does not end.")
                 yield number, line.rstrip("\n")
     except _UNREADABLE as error:
@@ -177,6 +177,12 @@ def _with_answer(task: Task, row: Row) -> tuple[Tensor, Tensor]:
     if not bool(task.verify(puzzle[None], label[None])):
         raise PuzzleError("the answer does not solve the question.")
     return puzzle, label
+
+
+def _ends_line(file: TextIO) -> bool:
+    """Skip more of a long line; whether that is the last of it."""
+    more = file.readline(_MAX_LINE)
+    return not more or more.endswith("\n")
 
 
 @contextmanager
