@@ -45,18 +45,19 @@ def print_diagnosis(console: Console, title: str, diagnosis: Diagnosis) -> None:
 
 def write_diagnosis(folder: Path, title: str, diagnosis: Diagnosis) -> None:
     """Write `diagnosis.json`, `diagnosis.png` and a TensorBoard run into a folder."""
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import summary
+
+    from latent_rl.event_log import EventLog
 
     facts = diagnosis.summary() | {"advice": diagnosis.advice(), "steps": diagnosis.steps, "sweep": diagnosis.sweep}
     write_json(folder / "diagnosis.json", facts)
     figure = draw_diagnosis(title, diagnosis)
     write_atomically(folder / "diagnosis.png", png(figure, dpi=130))
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for row in diagnosis.steps:
-            for name in list(_HEADINGS)[2:]:
-                writer.add_scalar(f"diagnose/{name}", row[name], int(row["step"]))
-        writer.add_image("diagnose", pixels(figure), dataformats="HWC")
-        writer.add_text("advice", diagnosis.advice())
+    log = EventLog(folder / "tensorboard")
+    for row in diagnosis.steps:
+        log.scalars({f"diagnose/{name}": row[name] for name in list(_HEADINGS)[2:]}, int(row["step"]))
+    log.add(summary.image("diagnose", pixels(figure), dataformats="HWC"))
+    log.add(summary.text("advice", diagnosis.advice()))
 
 
 def draw_diagnosis(title: str, diagnosis: Diagnosis) -> "Figure":

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 from types import FrameType
 from typing import TypeVar
 
-from latent_rl.errors import LatentRLError, StoppedError, one_line
+from latent_rl.errors import LatentRLError, StoppedError, is_out_of_memory, one_line
 from latent_rl.files import Terminated
 
 Parsed = TypeVar("Parsed")
@@ -43,6 +43,11 @@ def concluded(name: str, work: Callable[[], int | None]) -> int:
             sys.stdout.flush()
         except OSError:  # a full disk: it is what was told
             _drop_output()
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{name}: out of memory; choose a smaller batch or network: {one_line(error)}", file=sys.stderr)
         return 2
     return status
 

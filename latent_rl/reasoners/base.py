@@ -2,13 +2,16 @@
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import CompilationError, InvalidValueError, one_line
 from latent_rl.types import Carry, ReasonerOutput
+
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -109,9 +112,9 @@ def chosen_device(name: str | None = None) -> torch.device:
         gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         name = gpu if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=name).item()  # "meta" would pass for a device, but has no numbers
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = one_line(str(error).partition("\n")[0])
         raise InvalidValueError(f"the device must be one of this machine, such as cpu; got {name}: {reason}") from error
     return torch.device(name)
 
@@ -122,3 +125,23 @@ def best_compute_dtype() -> torch.dtype:
     if native or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def compiled_function(function: Callable[..., Result], **options: Any) -> Callable[..., Result]:
+    """What `torch.compile` makes of a function, which it does at the first call.
+
+    Raises:
+        CompilationError: by that call, if it can't be compiled here.
+    """
+    inner = torch.compile(function, **options)
+
+    def run(*arguments: Any) -> Result:
+        try:
+            return inner(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = one_line(str(error).partition("\n\nSet TORCHDYNAMO_VERBOSE")[0])
+            raise CompilationError(
+                f"compiling needs a C++ compiler that works, such as g++: {reason} Install one, or leave out --compile."
+            ) from error
+
+    return run
