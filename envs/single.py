@@ -1,14 +1,42 @@
 """The single environment."""
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
+from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
+from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
+
+RENDER_MODES = ["human", "ansi", "rgb_array"]
+
+
+def checked_render_mode(mode: str | None) -> str | None:
+    """The mode.
+
+    Raises:
+        UnknownNameError: there is no such mode.
+    """
+    if mode is not None and mode not in RENDER_MODES:
+        raise UnknownNameError("render mode", mode, RENDER_MODES)
+    return mode
+
+
+def _time_limits(env: gym.Env[Any, Any]) -> Iterator[Any]:
+    """The `TimeLimit` wrappers by which the environment is being reset, whose own reset has called this one."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        wrapper = frame.f_locals.get("self") if frame.f_code.co_name == "reset" else None
+        if isinstance(wrapper, TimeLimit) and wrapper.unwrapped is env:
+            yield wrapper
 
 
 def observation_space(core: Core) -> gym.spaces.Box:
@@ -43,22 +71,24 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     The puzzle in its own view, an untouched carry, no answer: all features but `given_share` are 0.
 
     ## Episode end
-    Terminated by a halt and at the horizon, which is part of the observation; never truncated.
+    Terminated by a halt and at the horizon, which is part of the observation; never truncated. Then
+    `info["is_success"]` says whether the submission solves the puzzle.
 
     ## Arguments
-    Those of `latent_rl.envs.core.Core`: task, reasoner, actions, reward, observation, submit, horizon,
-    cost_per_pass, solve_bonus, gamma, split, puzzles. `render_mode="ansi"` draws the board.
+    Those of `latent_rl.envs.Core`, which are the fields of `latent_rl.envs.EnvConfig` (task, reasoner, actions, reward,
+    observation, submit, horizon, cost_per_pass, solve_bonus, gamma, split) and puzzles. `max_episode_steps` is another
+    name for the horizon. `reset(options={"puzzle": "1..............."})` begins with a puzzle of your own.
 
     ## Version history
     * v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
 
-    def __init__(self, *, render_mode: str | None = None, **core: Any) -> None:
-        if render_mode not in (None, "ansi"):
-            raise UnknownNameError("render mode", render_mode, ["ansi"])
-        self.render_mode = render_mode
+    def __init__(self, *, render_mode: str | None = None, max_episode_steps: int | None = None, **core: Any) -> None:
+        self.render_mode = checked_render_mode(render_mode)
+        core = with_time_limit(core, max_episode_steps)
+        self._given_horizon: int | None = core.get("horizon")
         self.core = Core(**core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
@@ -68,31 +98,66 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin the next puzzle; with a seed, the first puzzle of that seed's stream."""
+        """Begin the next puzzle; with a seed, the first puzzle of that seed's stream.
+
+        Args:
+            seed: a whole number from 0 on.
+            options: `puzzle`, a puzzle to begin with: a line of text, or its tokens.
+        """
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
-        first = self._episodes.state is None
-        if seed is None and first:
+        options = options or {}
+        check_options(options, ["puzzle"])
+        puzzles = own_puzzles(self.core.task, options["puzzle"], 1) if "puzzle" in options else None
+        self._obey_time_limit()
+        if seed is None and self._episodes.state is None:
             seed = int(self.np_random.integers(2**31))
-        observation = self._episodes.reset(None if seed is None else [seed])
+        observation = self._episodes.reset([seed], puzzles=puzzles)
         self._ended = False
         return observation[0], {}
+
+    def _obey_time_limit(self) -> None:
+        """Make the limit of `gym.make(..., max_episode_steps=...)` the horizon.
+
+        Gymnasium tells it to its wrapper `TimeLimit` alone, which would cut episodes off with nothing submitted. An
+        environment that is being reset by such a wrapper has its limit as the horizon; the wrapper's own count waits.
+        """
+        wrappers = list(_time_limits(self))
+        if wrappers:
+            limit = min(wrapper._max_episode_steps for wrapper in wrappers)
+            horizon: int = with_time_limit({"horizon": self._given_horizon}, limit)["horizon"]
+            if horizon != self.core.horizon:
+                self.core = self._episodes.core = self.core.lasting(horizon)
+        for wrapper in wrappers:
+            wrapper._elapsed_steps = -1
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one action; see the class."""
         if self._ended:
             raise InvalidValueError("the episode has ended, or none has begun; call reset() first.")
+        if np.shape(action) != self.action_space.shape:
+            raise InvalidValueError(
+                f"an action must have the shape {self.action_space.shape} of the space {self.action_space};"
+                f" got shape {np.shape(action)}."
+            )
         result = self._episodes.step(np.asarray(action)[None], autoreset=False)
         self._ended = bool(result.terminated[0])
-        info = {name: values[0] for name, values in result.info.items()}
+        info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
+        if not self._ended:
+            del info["is_success"]
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
     def action_masks(self) -> np.ndarray:
-        """Bool [A]: the actions that make sense now; the name is sb3-contrib's."""
-        return self._episodes.mask()[0]
+        """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and for `action_space.sample(mask)`."""
+        return self._episodes.mask()[0].astype(np.int8)
 
     def render(self) -> str | None:
         """The current answer as a board, in mode "ansi"."""
         state = self._episodes.state
-        if self.render_mode is None or state is None:
+        if self.render_mode != "ansi" or state is None:
             return None
         return self.core.task.render(state.prediction[0])
+
+    def close(self) -> None:
+        """End the episode; there is nothing to release."""
+        self._episodes.close()

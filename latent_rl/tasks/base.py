@@ -31,6 +31,9 @@ class Task(Protocol):
     """A family of puzzles whose input and answer are token grids of the same length.
 
     Everything is batched: inputs, answers and labels are int64 [B, L] with values in 0..V-1.
+
+    A task may say more: `has_rules = False` (see `has_rules`), `num_puzzle_ids` (see `num_puzzle_ids`), and
+    `environment`, a mapping with what its environment has other than the default, as `{"horizon": 32}`.
     """
 
     name: str
@@ -105,6 +108,12 @@ def sample(task: Task, base: PuzzlesT, batch_size: int, generator: torch.Generat
     """Draw from the base puzzles with replacement and show each in a random symmetric view."""
     rows = base.select(torch.randint(len(base), (batch_size,), generator=generator))
     return rows.seen_in(draw_symmetry(task, batch_size, generator))
+
+
+def has_rules(task: Task) -> bool:
+    """Whether answers are verified by rules; where the attribute of that name is False, by looking up the label."""
+    known: bool = getattr(task, "has_rules", True)
+    return known
 
 
 def num_puzzle_ids(task: Task) -> int:

@@ -75,6 +75,7 @@ class Unruled:
     """
 
     num_symmetry_draws = 0
+    has_rules = False
 
     def __init__(
         self,
