@@ -129,9 +129,9 @@ def make_action(entry: str | Action) -> Action:
     """
     if isinstance(entry, Action):
         return entry
-    if guided := _GUIDED.fullmatch(entry):
+    if isinstance(entry, str) and (guided := _GUIDED.fullmatch(entry)):
         return Action(entry, guidance_scale=float(guided[1]))
-    if entry not in ACTIONS:
+    if not isinstance(entry, str) or entry not in ACTIONS:
         raise UnknownNameError("action", entry, [*ACTIONS, "refine_w<number>"])
     return ACTIONS[entry]
 

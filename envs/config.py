@@ -1,7 +1,7 @@
 """One description of a task's environment, behind every door: a task's name is the same problem from each of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,7 +12,7 @@ from latent_rl.envs.actions import Action, make_action_mode
 from latent_rl.envs.observations import OBSERVATIONS
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.submission import SUBMIT
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Split, Task, has_rules
 from latent_rl.tasks.nqueens import NQueens
@@ -108,7 +108,14 @@ class EnvConfig:
         Args:
             task: a task, its name, a folder of puzzles, or a description to change.
             changes: fields.
+
+        Raises:
+            UnexpectedArgumentError: there is no such field.
         """
+        known = {field.name for field in fields(cls)}
+        for name in changes:
+            if name not in known:
+                raise UnexpectedArgumentError.of("the environment", name, known)
         changes = {name: _plain(value) for name, value in changes.items() if value is not None}
         if isinstance(task, EnvConfig):
             return from_dict(cls, vars(task) | changes)

@@ -31,6 +31,8 @@ def check_options(options: Mapping[str, Any], known: Sequence[str]) -> None:
     Raises:
         UnknownNameError: there is no such option.
     """
+    if not isinstance(options, Mapping):
+        raise InvalidValueError(f"the options of a reset must be a mapping of names to values; got {options!r}.")
     for name in options:
         if name not in known:
             raise UnknownNameError("reset option", name, known)
@@ -58,7 +60,8 @@ def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
     Raises:
         PuzzleError: a puzzle can't be read.
     """
-    if isinstance(puzzle, str) or (np.ndim(puzzle) == 1 and not isinstance(puzzle[0], str)):
+    several = isinstance(puzzle, Sequence | np.ndarray | Tensor) and not isinstance(puzzle, str)
+    if not several or ((len(puzzle) and isinstance(puzzle[0], int | np.integer)) or getattr(puzzle, "ndim", 2) == 1):
         return _read(task, puzzle).map(lambda tensor: tensor.expand(num_envs, -1))
     if len(puzzle) != num_envs:
         raise PuzzleError(f"the option puzzle must be one puzzle, or one for each of {num_envs}; got {len(puzzle)}.")
@@ -75,7 +78,10 @@ def _read(task: Task, puzzle: Any) -> Puzzles:
 
 
 def _text(task: Task, tokens: Any) -> str:
-    array = np.asarray(tokens)
+    try:
+        array = np.asarray(tokens)
+    except ValueError:  # a ragged list
+        array = np.asarray(tokens, dtype=object)
     fits = array.shape == (task.seq_len,) and array.dtype.kind in "iu"
     if not fits or not ((array >= 0) & (array < task.vocab_size)).all():
         raise PuzzleError(
