@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 
-from latent_rl.config import COUNT, NOT_NEGATIVE, Range, check_fields, from_dict
+from latent_rl.config import COUNT, NOT_NEGATIVE, Config, Range, check_fields, from_dict
 from latent_rl.envs.actions import Action, make_action_mode
 from latent_rl.envs.observations import OBSERVATIONS
 from latent_rl.envs.rewards import POTENTIALS
@@ -116,15 +116,15 @@ class EnvConfig:
         for name in changes:
             if name not in known:
                 raise UnexpectedArgumentError.of("the environment", name, known)
-        changes = {name: _plain(value) for name, value in changes.items() if value is not None}
+        changes = {name: value for name, value in changes.items() if value is not None}
         if isinstance(task, EnvConfig):
-            return from_dict(cls, vars(task) | changes)
+            return _from_any(cls, vars(task) | changes)
         if isinstance(task, Path):
             task = str(task)
         if not isinstance(task, str) and not hasattr(task, "puzzles"):
             raise InvalidValueError(f"the task must be a task, its name, or a folder of puzzles; got {task!r}.")
         settings = own_settings(make_task(task))
-        return from_dict(cls, {**settings, **changes, "task": task})
+        return _from_any(cls, {**settings, **changes, "task": task})
 
 
 def with_time_limit(changes: Mapping[str, Any], max_episode_steps: int | None) -> dict[str, Any]:
@@ -138,6 +138,10 @@ def with_time_limit(changes: Mapping[str, Any], max_episode_steps: int | None) -
     if any(type(limit) is not int for limit in limits):
         raise InvalidValueError(f"horizon and max_episode_steps must be whole numbers; got {limits}.")
     return dict(changes) | ({"horizon": min(limits)} if limits else {})
+
+
+def _from_any(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    return from_dict(cls, {name: _plain(value) for name, value in values.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -72,7 +72,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     ## Episode end
     Terminated by a halt and at the horizon, which is part of the observation; never truncated. Then
-    `info["is_success"]` says whether the submission solves the puzzle.
+    `info["is_success"]` (and `"solved"`) says whether the submission solves the puzzle; before it is False.
 
     ## Arguments
     Those of `latent_rl.envs.Core`, which are the fields of `latent_rl.envs.EnvConfig` (task, reasoner, actions, reward,
@@ -143,8 +143,6 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         result = self._episodes.step(np.asarray(action)[None], autoreset=False)
         self._ended = bool(result.terminated[0])
         info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
-        if not self._ended:
-            del info["is_success"]
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
     def action_masks(self) -> np.ndarray:
