@@ -257,7 +257,7 @@ def test_wrong_lines_are_named(
         (("--puzzle", LINES[0], "--policy", "gone/agent.zip"), "must be an agent that a training saved"),
         (("--puzzle", LINES[0], "--reasoner", "nobody"), "neither shipped nor a folder"),
         (("--puzzle", LINES[0], "--batch-size", "0"), "batch_size must be at least 1"),
-        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be at least 1"),
+        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be a whole number"),
         (("--puzzle", LINES[0], "--tune", "-1"), "must be at least 1"),
         (("--file", "gone.txt"), "gone.txt must be a readable text file"),
     ],
