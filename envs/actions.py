@@ -249,6 +249,14 @@ def make_action_mode(actions: str | Sequence[str | Action]) -> ActionMode:
     return ACTION_MODES[actions]()
 
 
+def as_array(values: Any) -> np.ndarray:
+    """Whatever was given as an array; one of objects if it is ragged."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(values, dtype=object)
+
+
 def checked_actions(mode: ActionMode, actions: Any, count: int) -> Tensor:
     """Actions of `count` episodes as the mode decodes them, int64 [B, ...] or float32 [B, ...].
 
@@ -258,10 +266,7 @@ def checked_actions(mode: ActionMode, actions: Any, count: int) -> Tensor:
         InvalidValueError: their number, shape or type is wrong, or one is not in the action space.
     """
     space, shape = mode.space, (count, *(mode.space.shape or ()))
-    try:
-        array = np.asarray(actions)
-    except ValueError:  # a ragged list
-        array = np.asarray(actions, dtype=object)
+    array = as_array(actions)
     if array.shape != shape:
         several = f"{count} actions" if count > 1 else "one action"
         raise InvalidValueError(

@@ -71,6 +71,10 @@ class Core:
         self._adopt(self.config)
         self._draw_from(puzzles)
         example = self._base.map(lambda tensor: tensor[:1])
+        if example.inputs.shape != (1, self.task.seq_len):
+            raise InvalidValueError(
+                f"puzzles of {self.task.name} must have {self.task.seq_len} cells; got {example.inputs.shape[1]}."
+            )
         self.observation_size = self.observe(Core.begin(self, example, torch.zeros(1, dtype=torch.int64))).shape[1]
 
     def _adopt(self, config: EnvConfig) -> None:
@@ -83,6 +87,8 @@ class Core:
     def _draw_from(self, puzzles: Puzzles | None) -> None:
         self._augment = self.config.split == "train" and puzzles is None
         self._base = self.task.puzzles(self.config.split) if puzzles is None else puzzles
+        if not isinstance(self._base, Puzzles) or not len(self._base):
+            raise InvalidValueError(f"puzzles must be at least one, as `Puzzles`; got {type(self._base).__name__}.")
 
     def _changed(self, **changes: Any) -> Self:
         core = copy.copy(self)

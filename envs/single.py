@@ -2,18 +2,22 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
-from latent_rl.envs.config import with_time_limit
+from latent_rl.envs.actions import as_array
+from latent_rl.envs.config import EnvConfig, with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
 from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.base import Task
 
 RENDER_MODES = ["human", "ansi", "rgb_array"]
 
@@ -85,11 +89,19 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
 
-    def __init__(self, *, render_mode: str | None = None, max_episode_steps: int | None = None, **core: Any) -> None:
+    def __init__(
+        self,
+        task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
+        reasoner: str | Path | Reasoner | None = None,
+        *,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **core: Any,
+    ) -> None:
         self.render_mode = checked_render_mode(render_mode)
         core = with_time_limit(core, max_episode_steps)
         self._given_horizon: int | None = core.get("horizon")
-        self.core = Core(**core)
+        self.core = Core(task, reasoner, **core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
         self._episodes = Episodes(self.core, 1)
@@ -135,12 +147,13 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         """Take one action; see the class."""
         if self._ended:
             raise InvalidValueError("the episode has ended, or none has begun; call reset() first.")
-        if np.shape(action) != self.action_space.shape:
+        array = as_array(action)
+        if array.shape != self.action_space.shape:
             raise InvalidValueError(
                 f"an action must have the shape {self.action_space.shape} of the space {self.action_space};"
-                f" got shape {np.shape(action)}."
+                f" got shape {array.shape}."
             )
-        result = self._episodes.step(np.asarray(action)[None], autoreset=False)
+        result = self._episodes.step(array[None], autoreset=False)
         self._ended = bool(result.terminated[0])
         info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
         return result.observation[0], float(result.reward[0]), self._ended, False, info

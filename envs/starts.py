@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latent_rl.envs.actions import as_array
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task
 from latent_rl.types import Puzzles
@@ -44,7 +45,7 @@ def checked_mask(mask: Any, num_envs: int) -> Tensor:
     Raises:
         InvalidValueError: it is no mask.
     """
-    array = np.asarray(mask)
+    array = as_array(mask)
     if array.shape != (num_envs,) or array.dtype != np.bool_ or not array.any():
         raise InvalidValueError(
             f"reset_mask must be a bool array of shape ({num_envs},) with at least one True; got {array.tolist()}."
@@ -78,10 +79,7 @@ def _read(task: Task, puzzle: Any) -> Puzzles:
 
 
 def _text(task: Task, tokens: Any) -> str:
-    try:
-        array = np.asarray(tokens)
-    except ValueError:  # a ragged list
-        array = np.asarray(tokens, dtype=object)
+    array = as_array(tokens)
     fits = array.shape == (task.seq_len,) and array.dtype.kind in "iu"
     if not fits or not ((array >= 0) & (array < task.vocab_size)).all():
         raise PuzzleError(

@@ -15,6 +15,9 @@ from latent_rl.envs.single import RENDER_MODES, checked_render_mode, observation
 from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
+ROWWISE = ("action_masks", "render")
+"""Methods that give one value for each stream."""
+
 
 class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """B copies of `LatentReasoningEnv` that share one reasoner and run as one batch.
@@ -118,6 +121,23 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
     def action_masks(self) -> np.ndarray:
         """Int8 [B, A], 1 for the actions that make sense now."""
         return self._episodes.mask().astype(np.int8)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What a method gives for each stream, or an attribute, which they share; as in `SyncVectorEnv`.
+
+        Raises:
+            UnknownNameError: no method of that name gives one value for each stream.
+        """
+        value = getattr(self, name)
+        if not callable(value):
+            return (value,) * self.num_envs
+        if name not in ROWWISE:
+            raise UnknownNameError("method of each stream", name, ROWWISE)
+        return tuple(value(*args, **kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute, once for each stream: they share it."""
+        return self.call(name)
 
     def render(self) -> tuple[str, ...] | None:
         """Every stream's current answer as a board, in mode "ansi"."""

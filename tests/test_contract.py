@@ -392,6 +392,7 @@ class TestWrongActions:
             ("refine", True, "whole number"),
             ("refine", None, "whole number"),
             ("refine", "refine", "whole number"),
+            ("refine", [[1], [1, 2]], r"got shape \(2,\)"),
             ("refine", [1], r"shape \(\) of the space Discrete\(3\); got shape \(1,\)"),
             ("joint", [1, 5, 1], r"in the space MultiDiscrete\(\[2 3 2\]\); got \[1 5 1\]"),
             ("joint", 1, r"shape \(3,\)"),
@@ -443,6 +444,14 @@ class TestWrongActions:
         for make in (lambda: LatentVecEnv("sudoku4x4", count), lambda: gym.make_vec(ID, num_envs=count)):
             with pytest.raises(InvalidValueError, match="num_envs, must be a whole number of at least 1; got"):
                 make()
+
+    def test_each_stream_is_asked(self) -> None:
+        env = gym.make_vec(ID, num_envs=2)
+        env.reset()
+        assert [mask.tolist() for mask in env.call("action_masks")] == [[0, 1, 0]] * 2
+        assert env.get_attr("core") == (env.core, env.core)
+        with pytest.raises(UnknownNameError, match="Known: action_masks, render"):
+            env.call("step", 1)
 
     def test_before_the_reset_and_after_the_close(self) -> None:
         single, vector, batch = gym.make(ID).unwrapped, gym.make_vec(ID, num_envs=2), LatentVecEnv("sudoku4x4", 2)

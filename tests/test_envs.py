@@ -14,6 +14,7 @@ from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs import ACTIONS, EnvConfig, LatentReasoningEnv
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
 SMALL = {"task": TASK, "reasoner": random_reasoner(), "horizon": 8}
@@ -157,6 +158,16 @@ def test_rendering_draws_the_board() -> None:
         ({"task": "sudoku6x6"}, "must fit the task"),
         ({"task": "sudoku5x5"}, "unknown task"),
         ({"split": "tset"}, "did you mean 'test'"),
+        ({"puzzles": make_task("sudoku6x6").puzzles("test")}, "must have 16 cells; got 36"),
+        ({"puzzles": TASK.puzzles("test").select(torch.arange(0))}, "at least one"),
+        ({"puzzles": 5}, "at least one"),
+        ({"reasoner": 5}, "the reasoner must be one"),
+        ({"task": 5}, "the task must be a task"),
+        ({"actions": 5}, "must be text or several values"),
+        ({"actions": ("halt", 5)}, "unknown action '5'"),
+        ({"horizon": 2.0}, "must be a whole number"),
+        ({"solve_bonus": float("inf")}, "must be a finite number"),
+        ({"cost_per_pass": float("nan")}, "must be a finite number"),
     ],
 )
 def test_wrong_arguments_get_a_clear_error(arguments: dict, message: str) -> None:
