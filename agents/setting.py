@@ -1,6 +1,6 @@
 """What commands are about: task, reasoner, environment, puzzles. Command lines are the fields of these classes."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, tune
 from latent_rl.config import COUNT
-from latent_rl.envs import own_arguments
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.reasoners.base import Reasoner
@@ -27,16 +27,21 @@ class Process:
     """Name or folder of the reasoner; default: the shipped one of the task."""
     actions: tuple[str, ...] | None = None
     """The action table; default: the task's own."""
-    observation: str = "features"
-    """What agents see: "features", "latent" or "verifier"."""
-    submit: str = "best_confidence"
-    """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
+    observation: str | None = None
+    """What agents see: "features", "latent" or "verifier"; default: the task's own, mostly the features."""
+    submit: str | None = None
+    """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
+    first."""
     horizon: Annotated[int | None, COUNT] = None
     """Supervision steps an episode may take; default: the task's own."""
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:
         """The environment's dynamics; a reasoner given here takes the place of the named one."""
-        return Core(self.task, reasoner or self.reasoner, **self._dynamics())
+        return Core(self.env_config(), reasoner)
+
+    def env_config(self) -> EnvConfig:
+        """The task's own environment, but for what is chosen here."""
+        return EnvConfig.for_task(self.task, **self._dynamics())
 
     def evaluation_core(self, core: Core, puzzles: Puzzles) -> Core:
         """What policies are evaluated on, with seed 0: the puzzles' steps are recorded once for all policies."""
@@ -48,18 +53,14 @@ class Process:
         return tune(self.evaluation_core(core, puzzles), puzzles)
 
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
-        if self.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
+        if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
             return core
-        return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
+        return RecordedCore(self.env_config(), core.reasoner, pool=pool, num_views=num_views)
 
     def _dynamics(self) -> dict[str, Any]:
-        chosen = {
-            "observation": self.observation,
-            "submit": self.submit,
-            "actions": self.actions,
-            "horizon": self.horizon,
-        }
-        return own_arguments(self.task) | {name: value for name, value in chosen.items() if value is not None}
+        """The fields of `EnvConfig` that are chosen here; None leaves one as the task has it."""
+        names = {field.name for field in fields(EnvConfig)} - {"task"}
+        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)
@@ -69,8 +70,8 @@ class Setting(Process):
     reward: str | None = None
     """The potential whose improvement is rewarded: "token_accuracy", "log_likelihood", "constraints" or "sparse" (these
     two need no labels); default: the task's own."""
-    cost_per_pass: float = 0.001
-    """Price of one forward pass, in units of reward."""
+    cost_per_pass: float | None = None
+    """Price of one forward pass, in units of reward; default: the task's own, mostly 0.001."""
     total_timesteps: int | None = None
     """Environment steps of training; default: the agent's own."""
     recorded: int = 1000
@@ -85,10 +86,6 @@ class Setting(Process):
         """What agents train on: one that records its reasoner's steps, or `core` itself."""
         return self._recording(core, first(core.task, "train", self.recorded), 8) if self.recorded else core
 
-    def _dynamics(self) -> dict[str, Any]:
-        reward = {} if self.reward is None else {"reward": self.reward}
-        return super()._dynamics() | reward | {"cost_per_pass": self.cost_per_pass}
-
     def test_puzzles(self) -> Puzzles:
         """The first `num_test` puzzles of the test split."""
         return first(make_task(self.task), "test", self.num_test)
@@ -98,8 +95,9 @@ class Setting(Process):
         return self.tuned_on(core, self.num_validation)
 
     def facts(self) -> dict[str, Any]:
-        """The fields as plain JSON values, with the dynamics that follow from them."""
-        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | self._dynamics()).items()}
+        """The fields as plain JSON values, with the environment that follows from them."""
+        environment = vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
+        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | environment).items()}
 
 
 def is_learned(name: str) -> bool:

@@ -23,6 +23,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
+from latent_rl.tasks.base import has_rules
 from latent_rl.types import Puzzles
 
 AGES = {"restart_view": (4, 8, 12, 16, 24, 32), "commit_forced": (2, 3, 4, 6, 8)}
@@ -159,6 +160,8 @@ def _ages(core: Core, action: str) -> list[int]:
 
 def _best_verifier_age(core: Core, puzzles: Puzzles) -> int:
     """Age to begin anew at with the highest mean return, if the verifier says when to halt; the horizon is never."""
+    if not has_rules(core.task):
+        return core.horizon
     ages = [core.horizon, *_ages(core, "restart_view")]
     worths = {age: float(Solver(core, verifying_rule(core, age)).solve(puzzles).returns.mean()) for age in ages}
     return max(ages, key=lambda age: worths[age])
