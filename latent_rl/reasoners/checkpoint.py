@@ -210,7 +210,7 @@ def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str | None) -
     if differing := sorted(expected.keys() ^ weights.keys()):
         name = differing[0]
         raise CheckpointError(f"{beside}: {name} is {'missing' if name in expected else 'none of them'}.")
-    for name, tensor in weights.items():
+    for name, tensor in sorted(weights.items()):
         wanted, got = (f"{one.dtype} {list(one.shape)}" for one in (expected[name], tensor))
         if wanted != got:
             raise CheckpointError(f"{beside}: {name} must be {wanted}; got {got}.")
