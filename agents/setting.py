@@ -2,11 +2,12 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, tune
+from latent_rl.config import COUNT
 from latent_rl.envs import own_arguments
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
@@ -30,7 +31,7 @@ class Process:
     """What agents see: "features", "latent" or "verifier"."""
     submit: str = "best_confidence"
     """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
-    horizon: int | None = None
+    horizon: Annotated[int | None, COUNT] = None
     """Supervision steps an episode may take; default: the task's own."""
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:

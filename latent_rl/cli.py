@@ -4,6 +4,7 @@ reads, with a `run` method."""
 import dataclasses
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,7 +36,7 @@ from latent_rl.reasoners.public import load_public_run
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS, Split, first
 from latent_rl.tasks.overlap import note_repeated
-from latent_rl.tasks.puzzle_io import read_puzzles
+from latent_rl.tasks.puzzle_io import collect_puzzles, source_name
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku import Sudoku
 
@@ -49,7 +50,9 @@ class Evaluate:
     reasoner: str
     """Name of a shipped reasoner, or a folder."""
     puzzles: Path | None = None
-    """A text file of puzzles, or a CSV with the columns question and answer; default: the test split."""
+    """A file of puzzles, in lines, tables or boards; default: the test split."""
+    columns: tuple[str, ...] = ()
+    """Names, or numbers from 1, of the columns of --puzzles that hold the puzzles and, if need be, their answers."""
     split: Split = "test"
     """Which base puzzles, without --puzzles."""
     num_puzzles: Annotated[int, COUNT] = 1000
@@ -66,8 +69,12 @@ class Evaluate:
         check_fields(self)
         task = matched(make_task(self.task), self.reasoner)
         reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
+        left_out: list[str] = []
         if self.puzzles is not None:
-            puzzles = read_puzzles(self.puzzles, task)
+            puzzles, description, left_out = collect_puzzles(self.puzzles, task, self.columns)
+            print(f"{source_name(self.puzzles)}: {len(puzzles):,} puzzles, {description}", file=sys.stderr)
+            if left_out:
+                print(f"{len(left_out):,} rows are left out, the first: {left_out[0]}", file=sys.stderr)
         else:
             puzzles = first(task, self.split, self.num_puzzles)
             if self.split == "test":
@@ -75,6 +82,7 @@ class Evaluate:
         steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
         report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
+        report["num_left_out"] = len(left_out)
         if self.json:
             print(json.dumps(report, indent=2))
             return

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -110,11 +110,11 @@ def this_command(*more: str) -> str:
 
 
 @contextmanager
-def resumable(kept: str, *more: str) -> Iterator[None]:
+def resumable(kept: str | Callable[[], str], *more: str) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM within this block into one line: what is kept, and the command that goes on.
 
     Args:
-        kept: what the stop leaves, such as "runs/a keeps everything up to the last save".
+        kept: what the stop leaves, such as "runs/a keeps everything up to the last save", or what says so then.
         more: options that the command needs to go on, such as "--resume".
 
     Raises:
@@ -124,7 +124,8 @@ def resumable(kept: str, *more: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         status = 143 if isinstance(error, Terminated) else 130
-        raise StoppedError(f"stopped; {kept}. Go on with: {this_command(*more)}", status) from error
+        left = kept if isinstance(kept, str) else kept()
+        raise StoppedError(f"stopped; {left}. Go on with: {this_command(*more)}", status) from error
 
 
 class Terminated(KeyboardInterrupt):

@@ -73,7 +73,7 @@ def solver(name: str) -> dict[str, Any]:
         source, out = Path(folder) / "puzzles.txt", Path(folder) / "out.csv"
         source.write_text("".join(f"{TASK.format(row)}\n" for row in TASK.puzzles("test").inputs[:100]))
         solve_file(Solver(core, policy, 16), source, out)
-        rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
+        rows = [line.split(",")[:6] for line in out.read_text().splitlines()[1:]]
     return {"values": [float(row[5]) for row in rows], "digest": hashlib.sha256(repr(rows).encode()).hexdigest()}
 
 

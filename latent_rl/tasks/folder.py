@@ -1,10 +1,12 @@
 """A folder of a user's puzzles as a task: which rules it goes by, and where its puzzles come from."""
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from latent_rl.tasks.arc_data import arc_sets, load_arc
 from latent_rl.tasks.base import Source, Split, Task
 from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
-from latent_rl.tasks.puzzle_io import at_line, puzzle_rows
+from latent_rl.tasks.puzzle_io import at_line, read_rows, text_lines
 from latent_rl.tasks.stored import FACTS, VALIDATIONS, Facts, StoredPuzzles, num_validation, read_arrays, unknown_facts
 from latent_rl.tasks.sudoku import Sudoku
 from latent_rl.tasks.unruled import Unruled
@@ -29,6 +31,8 @@ _BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 _SAMPLE = 64
 """Puzzles at the beginning of a split whose labels are checked against the rules."""
 _NO_TOKEN = 255
+_CSV_HEAD = 20
+"""Lines of a CSV of which one must be a whole puzzle."""
 Rules = Sudoku | Maze | NQueens
 
 
@@ -37,9 +41,9 @@ def folder_task(folder: Path) -> Task:
     """The task of a folder, or of a file of ARC's tasks.
 
     It holds `train` and `test` as the public scripts write them (`dataset.json`, `all__inputs.npy`, ...), or
-    `train.csv` and `test.csv` with the columns `question` and `answer`. Validation puzzles are those in `val`, or are
-    kept back from the training ones. One part will do, as long as the others' puzzles are not asked for. Or it holds
-    ARC's tasks; see `arc_sets`.
+    `train.csv` and `test.csv`, tables with a column of puzzles and one of their answers: see `read_rows`. Validation
+    puzzles are those in `val`, or are kept back from the training ones. One part will do, as long as the others'
+    puzzles are not asked for. Or it holds ARC's tasks; see `arc_sets`.
 
     Vocabulary and length tell the rules, if the labels keep them: Sudoku, maze or N-Queens. Arrays of anything else
     become a task whose answers are right if they equal the label; see `Unruled`.
@@ -151,18 +155,17 @@ def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:
 
 
 def _of_csvs(folder: Path, known: Path) -> Task:
-    _, question, answer = next(puzzle_rows(known, ("question", "answer")), (0, "", None))
-    for make in rules_of(folder.name, len(question)):
+    head = [line for _, line in islice(text_lines(known), _CSV_HEAD)]
+    lengths = {len(field): None for line in head for field in re.split(r'[,;\t|"]', line)}
+    for make in (make for length in lengths for make in rules_of(folder.name, length)):
         rules = make(None)
-        try:
-            boards = [rules.read_grid(text)[None] for text in (question, answer or "")]
-        except PuzzleError:
-            continue
-        if bool(rules.verify(*boards)):
-            return make(partial(_read_csv, folder, rules))
+        with suppress(PuzzleError):
+            row = next(read_rows(known, rules).rows)
+            if bool(rules.verify(*(rules.read_grid(board or "")[None] for board in (row.question, row.answer)))):
+                return make(partial(_read_csv, folder, rules))
     raise PuzzleError(
-        f"{known} must hold questions and answers of Sudoku, mazes or N-Queens, a symbol for each cell; the first"
-        f" question is {question[:40]!r} and its answer {(answer or '')[:40]!r}."
+        f"{known} must hold questions and answers of Sudoku, mazes or N-Queens, a symbol for each cell; it begins with"
+        f" {' / '.join(head)[:80]!r}."
     )
 
 
@@ -181,12 +184,13 @@ def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
 @lru_cache(maxsize=2)
 def _read_rows(path: Path, rules: Rules) -> StoredPuzzles:
     numbers, questions, answers = [], [], []
-    for number, question, answer in puzzle_rows(path, ("question", "answer")):
-        numbers.append(number)
-        questions.append(question)
-        answers.append(answer or "")
-    if not questions:
-        raise PuzzleError(f"{path} must hold at least one puzzle; got none.")
+    for row in read_rows(path, rules).rows:
+        if row.error:
+            with at_line(path, row.line):
+                raise PuzzleError(row.error)
+        numbers.append(row.line)
+        questions.append(row.question)
+        answers.append(row.answer or "")
     inputs, labels = (_encode(path, numbers, column, rules) for column in (questions, answers))
     stored = StoredPuzzles(inputs, labels, vocab_size=rules.vocab_size, least_label=1, source=str(path))
     _check(rules, stored)

@@ -15,7 +15,7 @@ from latent_rl.types import Puzzles, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
 """The tokens, as in the public datasets."""
-_ALPHABET = {"Q": QUEEN, "q": QUEEN} | dict.fromkeys(".0_-", EMPTY)
+_ALPHABET = dict.fromkeys("Qq1♛♕", QUEEN) | dict.fromkeys(".0_-", EMPTY)
 
 
 class NQueens:
@@ -131,7 +131,7 @@ class NQueens:
         Raises:
             PuzzleError: wrong length or an unknown symbol.
         """
-        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q for a queen, or one of .0_- for no queen")
+        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q or 1 for a queen, or one of .0_- for no queen")
 
     def parse(self, text: str) -> Tensor:
         """Read a board as `read_grid` does.
