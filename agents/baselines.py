@@ -67,6 +67,15 @@ class Baseline:
     submit: str | None = None
     restart_action: str = "restart_view"
 
+    def __post_init__(self) -> None:
+        """Make sure that the actions are there.
+
+        Raises:
+            InvalidValueError: the mode lacks one.
+        """
+        for name in ("halt", "refine", *([] if self.restart is None else [self.restart_action])):
+            action_index(self.mode, name)
+
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
         """Flat action indices, int64 [B]."""
         actions = torch.full((len(state),), action_index(self.mode, "refine"))

@@ -1,12 +1,13 @@
 """Train and evaluate many agents over several seeds on the same puzzles; a report, and TensorBoard side by side."""
 
-import io
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from latent_rl.agents.baselines import StepPolicy
@@ -17,19 +18,24 @@ from latent_rl.agents.report import (
     csv_text,
     draw,
     log_evaluation,
+    logging_to,
     markdown_table,
     plot,
     print_table,
     table_cells,
 )
-from latent_rl.agents.sb3 import agent_spec
-from latent_rl.agents.setting import Setting, baseline_policy, is_learned, trained_policy
-from latent_rl.agents.tune import Tuned
+from latent_rl.agents.saved import AGENT, agent_facts, load_agent, save_agent
+from latent_rl.agents.sb3 import agent_spec, make_agent
+from latent_rl.agents.setting import Setting, check_agents, is_learned, train_agent
+from latent_rl.agents.tune import Tuned, make_baseline
+from latent_rl.config import Range
 from latent_rl.envs.core import Core
 from latent_rl.envs.pictures import picture
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import CheckpointError, FileError, InvalidValueError, one_line
 from latent_rl.figures import pixels
-from latent_rl.files import read_json, write_atomically, write_json
+from latent_rl.files import checksum, claimed, read_json, resumable, write_atomically, write_json
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.sealed import read_sealed, write_sealed
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
 
@@ -45,7 +51,7 @@ class Comparison(Setting):
     """Agents by name: ppo, dqn, operator; fixed-K (plain decoding) and best-of-K (K steps, the surest snapshot),
     both without -K for the best K; threshold, rule, verifier, verifier-rule, commit-rule, entropy, unchanged, drift,
     act, random, oracle."""
-    seeds: int = 3
+    seeds: Annotated[int, Range(1, 10_000)] = 3
     """Seeds of the agents, from 0; all are evaluated on the same puzzles and views."""
     out: Path = Path("runs/compare")
     """Folder for the report, TensorBoard runs and agents; a run that was cut goes on where it was."""
@@ -54,9 +60,17 @@ class Comparison(Setting):
     json: bool = False
     """Print the report as JSON."""
 
+    def __post_init__(self) -> None:
+        """Check names, types and ranges."""
+        super().__post_init__()
+        if not self.agents or len(set(self.agents)) < len(self.agents):
+            raise InvalidValueError(f"agents must be different names; got {', '.join(self.agents) or 'none'}.")
+        check_agents(self.agents)
+
     def run(self) -> None:
         """Compare, and print the report if asked to."""
-        rows = compare(self)
+        with resumable(f"{self.out} keeps every agent that is finished, and one that is being trained begins anew"):
+            rows = compare(self)
         if self.json:
             print(json.dumps(rows, indent=2))
 
@@ -64,46 +78,74 @@ class Comparison(Setting):
         """Environment steps that a learned agent trains for."""
         return self.total_timesteps or agent_spec(agent).total_timesteps
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.seeds < 1:
-            raise InvalidValueError(f"seeds must be at least 1; got {self.seeds}.")
-        if not self.agents or len(set(self.agents)) < len(self.agents):
-            raise InvalidValueError(f"agents must be different names; got {', '.join(self.agents) or 'none'}.")
+
+OUTCOME = "outcome.safetensors"
+_TYPES = {"solved": torch.bool, "passes": torch.int64, "steps": torch.int64, "restarts": torch.int64,
+          "returns": torch.float64}  # fmt: skip
 
 
-def save_outcome(path: Path, outcome: Outcome) -> None:
-    """Write an outcome as an `.npz`, atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **{k: v for k, v in vars(outcome).items() if k != "agent"})
-    write_atomically(path, buffer.getvalue())
+def save_outcome(path: Path, outcome: Outcome, run: dict[str, Any]) -> None:
+    """Write an outcome and the facts of its run, atomically and with a checksum."""
+    write_sealed(path, {name: torch.from_numpy(getattr(outcome, name)) for name in _TYPES}, run)
 
 
-def load_outcome(path: Path, agent: str) -> Outcome:
-    """The inverse of `save_outcome`."""
-    with np.load(path) as file:
-        return Outcome(agent, **{name: file[name] for name in file.files})
+def load_outcome(path: Path, agent: str, run: dict[str, Any]) -> Outcome:
+    """The inverse of `save_outcome`.
+
+    Args:
+        path: the file.
+        agent: the name in the outcome.
+        run: its facts must be these.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another run.
+    """
+    tensors, facts = read_sealed(path, "an outcome of this comparison")
+    _check_run(path, facts, run)
+    if {name: tensor.dtype for name, tensor in tensors.items()} != _TYPES or len(
+        {t.shape for t in tensors.values()}
+    ) > 1:
+        raise CheckpointError(f"{path} must hold {', '.join(_TYPES)}, one for each puzzle. Remove it.")
+    return Outcome(agent, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-def claim_folder(args: Comparison) -> None:
+def _check_run(path: Path, facts: Any, run: dict[str, Any]) -> None:
+    if facts != run:
+        raise CheckpointError(f"{path} must be of this comparison, agent and seed; it is of another. Remove it.")
+
+
+def _digest(reasoner: Reasoner, test: Puzzles) -> str:
+    """Of the reasoner's weights, as far as it has any, and of the puzzles: what the setting only names."""
+    weights = reasoner.state_dict() if isinstance(reasoner, torch.nn.Module) else {}
+    tensors = [*(tensor for _, tensor in sorted(weights.items())), test.inputs, test.labels]
+    return checksum(b"".join(t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() for t in tensors))
+
+
+def claim_folder(args: Comparison, live: Core, test: Puzzles) -> dict[str, Any]:
     """Take the folder for this comparison: what was done in it counts only if the setting is the same.
+
+    Returns:
+        The setting, which every file of the comparison names.
 
     Raises:
         InvalidValueError: it holds another comparison.
+        CheckpointError: its config.json is damaged.
     """
     path = args.out / "config.json"
-    free = ("agents", "seeds", "out", "progress", "json")
+    free = {field.name for field in fields(Comparison)} - {field.name for field in fields(Setting)}
     setting = {name: value for name, value in args.facts().items() if name not in free}
+    setting["reasoner_and_puzzles"] = _digest(live.reasoner, test)
     setting = json.loads(json.dumps(setting))
     if path.exists():
         before = read_json(path)
-        differing = sorted(name for name in setting if before.get(name) != setting[name])
-        if differing:
+        if differing := sorted(n for n in {*setting, *before} if before.get(n, path) != setting.get(n, path)):
             raise InvalidValueError(
-                f"{args.out} must hold a comparison in the same setting; {', '.join(differing)} differ."
+                f"{args.out} must hold a comparison in the same setting; {one_line(', '.join(differing))} differ."
                 " Choose another --out."
             )
-    write_json(path, setting)
+    else:
+        write_json(path, setting)
+    return setting
 
 
 def pooled_rows(outcomes: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
@@ -132,31 +174,81 @@ def display_name(name: str, policy: StepPolicy) -> str:
     return policy.name if name in ("fixed", "best-of") else name
 
 
-def run_one(
-    args: Comparison, name: str, seed: int, cores: tuple[Core, Core], tuned: Tuned, test: Puzzles
-) -> tuple[StepPolicy, Outcome]:
-    """Train (on the second core) and evaluate (on the first) one agent, or load what an earlier run left of it."""
-    core, training = cores
-    logs = args.out / "tensorboard" / name / f"seed{seed}"
-    folder = args.out / "agents" / f"{name}-{seed}"
-    policy: StepPolicy
-    if is_learned(name):
-        policy = trained_policy(
-            name, training, seed=seed, timesteps=args.total_timesteps, folder=folder, logs=logs, progress=args.progress
-        )
-    else:
-        policy = baseline_policy(name, core, tuned, seed)
-    saved = folder / "outcome.npz"
-    if saved.exists():
-        return policy, load_outcome(saved, display_name(name, policy))
-    outcome = evaluate_policy(core, policy, test)
-    save_outcome(saved, outcome)
-    learned = [agent for agent in args.agents if is_learned(agent)]
-    longest = max((args.training_steps(agent) for agent in learned), default=1)
-    trained = args.training_steps(name) if is_learned(name) else 0
-    facts: dict[str, str | int] = {"agent": outcome.agent, "seed": seed, "training steps": trained}
-    log_evaluation(logs, report_row(outcome), [trained] if trained else [0, longest], facts)
-    return policy, outcome
+@dataclass(frozen=True)
+class _Stage:
+    """What all agents of a comparison have in common.
+
+    Attributes:
+        args: what was asked for.
+        setting: which runs belong to the comparison.
+        core: what they are evaluated on.
+        training: what they train on.
+        tuned: the baselines' constants.
+        test: the puzzles.
+    """
+
+    args: Comparison
+    setting: dict[str, Any]
+    core: Core
+    training: Core
+    tuned: Tuned
+    test: Puzzles
+
+    def policy(self, name: str, seed: int) -> StepPolicy:
+        """A baseline; or a learned agent, as it is saved: now, or by an earlier run."""
+        if not is_learned(name):
+            return make_baseline(self.core, name, self.tuned, seed)
+        file, run = self.folder(name, seed) / AGENT, self.facts(name, seed)
+        if not file.exists():
+            model = train_agent(
+                name,
+                self.training,
+                seed=seed,
+                timesteps=self.args.total_timesteps,
+                logs=self.logs(name, seed),
+                progress=self.args.progress,
+            )
+            self.check_folder()
+            save_agent(model, file, name, run)
+        _check_run(file, agent_facts(file)["run"], run)
+        return load_agent(file, self.core)
+
+    def outcome(self, name: str, seed: int, policy: StepPolicy) -> Outcome:
+        """How the policy fared, now or in an earlier run."""
+        file, run = self.folder(name, seed) / OUTCOME, self.facts(name, seed)
+        shown = display_name(name, policy)
+        if file.exists():
+            return load_outcome(file, shown, run)
+        outcome = evaluate_policy(self.core, policy, self.test)
+        self.check_folder()
+        learned = [agent for agent in self.args.agents if is_learned(agent)]
+        longest = max((self.args.training_steps(agent) for agent in learned), default=1)
+        trained = self.args.training_steps(name) if is_learned(name) else 0
+        facts: dict[str, str | int] = {"agent": outcome.agent, "seed": seed, "training steps": trained}
+        log_evaluation(self.logs(name, seed), report_row(outcome), [trained] if trained else [0, longest], facts)
+        save_outcome(file, outcome, run)
+        return outcome
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Of an agent's files."""
+        return self.args.out / "agents" / f"{name}-{seed}"
+
+    def logs(self, name: str, seed: int) -> Path:
+        """Of an agent's TensorBoard run."""
+        return self.args.out / "tensorboard" / name / f"seed{seed}"
+
+    def facts(self, name: str, seed: int) -> dict[str, Any]:
+        """What its files say they belong to."""
+        return {"agent": name, "seed": seed, "setting": self.setting}
+
+    def check_folder(self) -> None:
+        """Make sure that nobody has removed the folder: half a comparison must not rise again.
+
+        Raises:
+            FileError: it is gone.
+        """
+        if not (self.args.out / "config.json").exists():
+            raise FileError(f"{self.args.out} must stay while a comparison runs; it was removed. Begin anew.")
 
 
 def log_overview(args: Comparison, rows: list[dict[str, Any]], title: str, episode: list[Frame]) -> None:
@@ -164,7 +256,9 @@ def log_overview(args: Comparison, rows: list[dict[str, Any]], title: str, episo
     from torch.utils.tensorboard import SummaryWriter
 
     learned = [row["agent"] for row in rows if is_learned(row["agent"])]
-    with SummaryWriter(str(args.out / "tensorboard" / "overview")) as writer:
+    folder = args.out / "tensorboard" / "overview"
+    shutil.rmtree(folder, ignore_errors=True)  # an earlier report's
+    with logging_to(folder), SummaryWriter(str(folder)) as writer:
         writer.add_custom_scalars({"held-out puzzles (lines and dots) and training (curves)": {
             title: ["Multiline", [f"eval/{tag}", f"rollout/{curve}"]]
             for title, tag, curve in (
@@ -186,27 +280,37 @@ def compare(args: Comparison) -> list[dict[str, Any]]:
     agents, and TensorBoard runs.
 
     Raises:
-        LatentRLError: an argument is wrong.
+        LatentRLError: an argument is wrong, a file is damaged or can't be written, or another process is at it.
     """
+    with claimed(args.out):
+        return _compare(args)
+
+
+def _compare(args: Comparison) -> list[dict[str, Any]]:
     console = Console(stderr=True)
     live, test = args.make_core(), args.test_puzzles()
-    claim_folder(args)
+    for name in args.agents:
+        if is_learned(name):
+            make_agent(name, live, seed=0)  # one that can't take the actions must not cost an hour
+    setting = claim_folder(args, live, test)
     console.print(f"Choosing the baselines' constants on validation puzzles of {args.task}")
-    tuned = args.tune(live)
     core, training = args.evaluation_core(live, test), args.training_core(live)
+    stage = _Stage(args, setting, core, training, args.tune(live), test)
     for name in args.agents:
         if not is_learned(name):
-            baseline_policy(name, core, tuned, 0)  # a wrong name must not cost an hour
+            stage.policy(name, 0)
     outcomes: dict[str, list[Outcome]] = {}
     policies: dict[str, StepPolicy] = {}
     rows: list[dict[str, Any]] = []
     for seed in range(args.seeds):
         for name in args.agents:
             console.print(f"{name}, seed {seed}")
-            policy, outcome = run_one(args, name, seed, (core, training), tuned, test)
+            policy = stage.policy(name, seed)
+            outcome = stage.outcome(name, seed, policy)
             policies.setdefault(outcome.agent, policy)
             outcomes.setdefault(outcome.agent, []).append(outcome)
             rows.append(report_row(outcome, seed=seed))
+    stage.check_folder()
     pooled = pooled_rows(outcomes)
     title = f"{args.task}: {len(test)} test puzzles, {args.seeds} seeds"
     print_table(console, title, pooled)

@@ -4,18 +4,22 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from rich.console import Console
 
 from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.replay import frames, show_episode, telling_puzzle
 from latent_rl.agents.report import log_evaluation, plot, print_table
+from latent_rl.agents.saved import AGENT, load_agent, save_agent
 from latent_rl.agents.sb3 import agent_spec
-from latent_rl.agents.setting import Setting, baseline_policy, trained_policy
-from latent_rl.errors import InvalidValueError, LatentRLError
-from latent_rl.files import write_json
+from latent_rl.agents.setting import Setting, train_agent
+from latent_rl.agents.tune import make_baseline
+from latent_rl.config import COUNT, SEED
+from latent_rl.files import claimed, resumable, write_json
+from latent_rl.program import concluded, parsed, stop_on_sigterm
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
@@ -30,14 +34,24 @@ class Experiment(Setting):
     """The agent to train: "ppo", "dqn" or "operator"."""
     train_reasoner: bool = False
     """Train a reasoner first, into <out>/reasoner (minutes to an hour), instead of loading one."""
-    reasoner_batches: int = 1000
+    reasoner_batches: Annotated[int, COUNT] = 1000
     """Batches of that training."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seeds agent, environments and evaluation."""
     out: Path = Path("runs/train_ppo_sudoku")
     """Folder for report.json, comparison.png, the saved agent and TensorBoard logs."""
     progress: bool = True
     """Show a progress bar."""
+
+    def __post_init__(self) -> None:
+        """Check names, types and ranges."""
+        super().__post_init__()
+        agent_spec(self.agent)
+
+    def run(self) -> None:
+        """Run the experiment."""
+        with resumable(f"{self.out} still has what it had before, but for TensorBoard; the training begins anew"):
+            run(self)
 
     def new_reasoner(self) -> Reasoner | None:
         """The reasoner that the run trains itself, if it does."""
@@ -54,32 +68,36 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     """Train, evaluate, print and save; returns the rows of `report.json`.
 
     Raises:
-        LatentRLError: an argument is wrong.
+        LatentRLError: an argument is wrong, a file can't be written, or another process is at it.
     """
-    timesteps = agent_spec(args.agent).total_timesteps if args.total_timesteps is None else args.total_timesteps
-    if timesteps < 1:
-        raise InvalidValueError(f"total_timesteps must be at least 1; got {timesteps}.")
+    with claimed(args.out):
+        return _run(args)
+
+
+def _run(args: Experiment) -> list[dict[str, Any]]:
+    timesteps = args.total_timesteps or agent_spec(args.agent).total_timesteps
     console, started = Console(), time.monotonic()
     test, core = args.test_puzzles(), args.make_core(args.new_reasoner())
     logs = args.out / "tensorboard"
+    if (args.out / AGENT).exists():
+        console.print(f"{args.out / AGENT} is of an earlier run; it will be replaced once the new agent is trained")
     console.print(f"Training {args.agent} on {args.task}: {timesteps:,} environment steps")
-    (args.out / "agent.zip").unlink(missing_ok=True)  # an earlier run's
-    learned = trained_policy(
+    model = train_agent(
         args.agent,
         args.training_core(core),
         seed=args.seed,
         timesteps=timesteps,
-        folder=args.out,
         logs=logs / args.agent,
         progress=args.progress,
     )
+    learned = load_agent(save_agent(model, args.out, args.agent, args.facts()), core)
     trained = time.monotonic() - started
     console.print(f"Choosing the baselines' constants on validation, then testing on {len(test)} held-out puzzles")
     tuned = args.tune(core)
     fixed = dict.fromkeys((f"fixed-{core.reasoner.num_supervision_steps}", f"fixed-{tuned.num_steps}"))
     names = ("random", *fixed, "best-of", "threshold", "rule", args.agent, "oracle")
     recorded = args.evaluation_core(core, test)
-    policies = {n: learned if n == args.agent else baseline_policy(n, recorded, tuned, args.seed) for n in names}
+    policies = {n: learned if n == args.agent else make_baseline(recorded, n, tuned, args.seed) for n in names}
     outcomes = {name: evaluate_policy(recorded, policy, test) for name, policy in policies.items()}
     rows = [report_row(outcome) for outcome in outcomes.values()]
     title = f"{args.task}: {len(test)} test puzzles, seed {args.seed}"
@@ -100,11 +118,12 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     return rows
 
 
-def main(args: Experiment) -> int:
-    """Run an experiment for a command line; 0 if it went well, 2 after a user's mistake."""
-    try:
-        run(args)
-    except LatentRLError as error:
-        print(f"{args.agent}: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(command: type[Any], description: str | None) -> int:
+    """The program of an example: read the command line, run; returns the exit status.
+
+    Args:
+        command: a dataclass with a `run` method; its fields are the options.
+        description: for --help.
+    """
+    stop_on_sigterm()
+    return concluded(Path(sys.argv[0]).stem, lambda: parsed(lambda: tyro.cli(command, description=description)).run())

@@ -20,9 +20,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
+from latent_rl.config import SIZE, Range
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import advantage_margin, guided_logits
 from latent_rl.reasoners.layers import rms_norm, truncated_normal
+
+LOOPS = Range(1, 100)
+"""Of the updates in a recursion."""
 
 
 class Recursion(nn.Module):
@@ -42,9 +46,9 @@ class Recursion(nn.Module):
 
     def __init__(self, in_features: int, width: int, num_latent_updates: int, num_supervision_steps: int) -> None:
         super().__init__()
-        if min(width, num_latent_updates, num_supervision_steps) < 1:
+        if width not in SIZE or any(count not in LOOPS for count in (num_latent_updates, num_supervision_steps)):
             raise InvalidValueError(
-                "width, num_latent_updates and num_supervision_steps must be at least 1;"
+                f"width must be {SIZE}, num_latent_updates and num_supervision_steps must be {LOOPS};"
                 f" got {width}, {num_latent_updates} and {num_supervision_steps}."
             )
         self.num_latent_updates, self.num_supervision_steps = num_latent_updates, num_supervision_steps

@@ -2,13 +2,16 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from latent_rl.errors import FileError, LatentRLError, one_line
 from latent_rl.figures import new_figure, png
 from latent_rl.files import write_atomically
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
+_EVALUATION = ".evaluation"
 EVALUATION_TAGS = ("solved_rate", "mean_passes", "mean_steps", "mean_return")
 
 
@@ -101,15 +105,45 @@ def log_evaluation(folder: Path, row: Row, steps: Sequence[int], facts: Mapping[
         row: of the report.
         steps: training steps at which the values are drawn; two make a line, beside the curves of agents that train.
         facts: the columns of the HParams table, before the metrics.
+
+    Raises:
+        FileError: it can't be written.
     """
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
     metrics = {f"eval/{tag}": row[tag] for tag in EVALUATION_TAGS}
-    with SummaryWriter(str(folder)) as writer:
+    for earlier in folder.glob(f"*{_EVALUATION}"):  # of a run that was cut here
+        earlier.unlink()
+    with logging_to(folder), SummaryWriter(str(folder), filename_suffix=_EVALUATION) as writer:
         for tag, value in metrics.items():
             for step in steps:
                 writer.add_scalar(tag, value, step)
         # Not writer.add_hparams, which would make a run of its own for them.
         for summary in hparams(dict(facts), metrics):
             writer.file_writer.add_summary(summary)
+
+
+@contextmanager
+def logging_to(folder: Path) -> Iterator[None]:
+    """Say in one line that a TensorBoard run could not be written.
+
+    Its writer is a thread that ends with a traceback when the disk is full, and hands the error on to whoever writes
+    next: the one line is enough.
+
+    Raises:
+        FileError: in place of `OSError`.
+    """
+    threading.excepthook = _end_quietly
+    try:
+        yield
+    except LatentRLError:
+        raise
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise FileError(f"the TensorBoard run {folder} could not be written: {reason}.") from error
+
+
+def _end_quietly(end: threading.ExceptHookArgs) -> None:
+    if not (isinstance(end.exc_value, OSError) and type(end.thread).__name__ == "_AsyncWriterThread"):
+        threading.__excepthook__(end)

@@ -3,9 +3,13 @@
 To add an agent of SB3 or sb3-contrib, add an entry to `AGENTS`.
 """
 
+import copy
+import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,18 +19,21 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.policies import BasePolicy
 
 from latent_rl.agents.baselines import action_index
 from latent_rl.agents.operator import ImprovementOperator
 from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import Core
-from latent_rl.envs.single import observation_space
 from latent_rl.envs.state import State
-from latent_rl.errors import CheckpointError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnknownNameError, one_line
 
 REFINE_BIAS = 3.0
 """Initial log-odds of refine against every other action: an agent that halts at random never sees a solution."""
+
+MEMORIES = 2**16
+"""Episodes whose memory a recurrent agent keeps at the most, those that it decided last."""
 
 
 def linear_decay(peak: float) -> Callable[[float], float]:
@@ -147,53 +154,75 @@ def make_agent(
         seed: of the agent and the environments.
         logs: the folder of its TensorBoard run; None logs nothing.
         spec: how it is made; default: `AGENTS` says.
+
+    Raises:
+        UnknownNameError: no agent has that name.
+        InvalidValueError: it can't take the environment's actions.
     """
-    spec = spec or agent_spec(name)
+    spec, refine = spec or agent_spec(name), action_index(core.mode, "refine")
     env = LatentVecEnv(core, spec.num_envs)
-    model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **spec.arguments)
-    spec.bias_refine(model, action_index(core.mode, "refine"))
+    try:
+        # A copy, since some algorithms add to their policy_kwargs.
+        model = spec.algorithm("MlpPolicy", env, seed=seed, device="cpu", **copy.deepcopy(spec.arguments))
+        spec.bias_refine(model, refine)
+    except (AssertionError, IndexError) as error:
+        raise InvalidValueError(
+            f"the agent {name} can't take the actions {core.mode.space}: {one_line(error)}"
+        ) from error
     model.set_logger(configure(None if logs is None else str(logs), [] if logs is None else ["tensorboard"]))
     return model
 
 
 @dataclass(frozen=True)
 class LearnedPolicy:
-    """A trained SB3 agent as a step policy."""
+    """A trained SB3 agent, or its policy network, as a step policy.
+
+    Attributes:
+        name: what reports call it.
+        model: the agent, or its network; one with an LSTM keeps its memory of each episode.
+        submit: which snapshot it submits; None leaves that to the environment.
+        mode: whose masks an agent needs that was trained with them (MaskablePPO).
+    """
 
     name: str
-    model: BaseAlgorithm
+    model: BaseAlgorithm | BasePolicy
     submit: str | None = None
+    mode: ActionMode | None = None
+    _memory: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
-        """The agent's deterministic actions."""
-        actions, _ = self.model.predict(observation, deterministic=True)
+        """The agent's deterministic actions.
+
+        Raises:
+            InvalidValueError: the agent needs masks, and there is no mode.
+        """
+        model: Any = self.model
+        if "action_masks" in self._options:
+            if self.mode is None:
+                raise InvalidValueError("an agent trained with masks needs them: give mode=core.mode.")
+            masks = self.mode.mask(state.step, state.age).numpy()
+            return model.predict(observation, deterministic=True, action_masks=masks)[0]
+        if self._lstm is not None:
+            return self._remember(observation, state, self._lstm)
+        return model.predict(observation, deterministic=True)[0]
+
+    @cached_property
+    def _options(self) -> Mapping[str, Any]:
+        return inspect.signature(self.model.predict).parameters
+
+    @cached_property
+    def _lstm(self) -> torch.nn.LSTM | None:
+        return getattr(getattr(self.model, "policy", self.model), "lstm_actor", None)
+
+    def _remember(self, observation: np.ndarray, state: State, lstm: torch.nn.LSTM) -> np.ndarray:
+        """Actions that follow from each episode's own memory, by its key: the solver's batch changes all the time."""
+        nothing = (np.zeros((lstm.num_layers, lstm.hidden_size), np.float32),) * 2
+        keys, begins = state.keys.tolist(), (state.step == 0).numpy()
+        before = [self._memory.pop(key, nothing) for key in keys]
+        stacked = tuple(np.stack(each, axis=1) for each in zip(*before, strict=True))
+        actions, after = self.model.predict(observation, state=stacked, episode_start=begins, deterministic=True)
+        for row, key in enumerate(keys):
+            self._memory[key] = (after[0][:, row], after[1][:, row])  # type: ignore[index]
+        for old in list(islice(self._memory, max(0, len(self._memory) - MEMORIES))):  # those that ended long ago
+            del self._memory[old]
         return actions
-
-
-def load_agent(path: Path, core: Core) -> LearnedPolicy:
-    """Load a saved agent of any kind in `AGENTS`; its policy class tells which.
-
-    Args:
-        path: the file, or the folder that holds it as `agent.zip`.
-        core: what it is to decide.
-
-    Raises:
-        CheckpointError: it is no such agent, or it was trained on other observations or actions.
-    """
-    file = path / "agent.zip" if path.is_dir() else path
-    try:
-        data = load_from_zip_file(file, device="cpu")[0] or {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} must be an agent that a training saved: {error}") from error
-    kinds = {spec.algorithm.policy_aliases["MlpPolicy"]: name for name, spec in AGENTS.items()}
-    name = kinds.get(cast(Any, data.get("policy_class")))
-    if name is None:
-        raise CheckpointError(f"{file} must be an agent of one of the kinds {', '.join(AGENTS)}; it is another.")
-    model = AGENTS[name].algorithm.load(file, device="cpu")
-    trained, wanted = (model.observation_space, model.action_space), (observation_space(core), core.mode.space)
-    if trained != wanted:
-        raise CheckpointError(
-            f"the agent in {file} must fit the observation and the actions, {wanted}; it was trained on {trained}."
-            " Give those it was trained with."
-        )
-    return LearnedPolicy(name, model)

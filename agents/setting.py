@@ -1,20 +1,32 @@
 """What commands are about: task, reasoner, environment, puzzles. Command lines are the fields of these classes."""
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from latent_rl.agents.baselines import RandomPolicy, StepPolicy
-from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
-from latent_rl.agents.tune import Tuned, tune
-from latent_rl.config import COUNT
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from latent_rl.agents.report import logging_to
+from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, agent_spec, make_agent
+from latent_rl.agents.tune import BASELINES, Tuned, is_baseline
+from latent_rl.config import NOT_NEGATIVE, Range, check_fields
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
+from latent_rl.errors import UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
+
+STEPS = Range(1, 100_000)
+"""Of an episode."""
+PUZZLES = Range(1, 10**7)
+"""In a set of puzzles."""
+TIMESTEPS = Range(1, 10**12)
+"""Of a training."""
 
 
 @dataclass(kw_only=True)
@@ -32,8 +44,12 @@ class Process:
     submit: str | None = None
     """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
     first."""
-    horizon: Annotated[int | None, COUNT] = None
+    horizon: Annotated[int | None, STEPS] = None
     """Supervision steps an episode may take; default: the task's own."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:
         """The environment's dynamics; a reasoner given here takes the place of the named one."""
@@ -48,9 +64,9 @@ class Process:
         return self._recording(core, puzzles, 32)
 
     def tuned_on(self, core: Core, num_puzzles: int) -> Tuned:
-        """The baselines' constants, chosen on the first puzzles of the validation split."""
+        """The baselines' constants, to be chosen on the first puzzles of the validation split when they are needed."""
         puzzles = first(core.task, "validation", num_puzzles)
-        return tune(self.evaluation_core(core, puzzles), puzzles)
+        return Tuned(self.evaluation_core(core, puzzles), puzzles)
 
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
         if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
@@ -70,16 +86,16 @@ class Setting(Process):
     reward: str | None = None
     """The potential whose improvement is rewarded: "token_accuracy", "log_likelihood", "constraints" or "sparse" (these
     two need no labels); default: the task's own."""
-    cost_per_pass: float | None = None
+    cost_per_pass: Annotated[float | None, NOT_NEGATIVE] = None
     """Price of one forward pass, in units of reward; default: the task's own, mostly 0.001."""
-    total_timesteps: int | None = None
+    total_timesteps: Annotated[int | None, TIMESTEPS] = None
     """Environment steps of training; default: the agent's own."""
-    recorded: int = 1000
+    recorded: Annotated[int, Range(0, PUZZLES.high)] = 1000
     """Train on the recorded steps of this many puzzles, which become look-ups once met; 0 trains live. The observation
     "latent", and tables with other actions than halt, refine and restart_view, are always live."""
-    num_validation: int = 200
+    num_validation: Annotated[int, PUZZLES] = 200
     """Puzzles on which the baselines' constants are chosen; at most the whole split."""
-    num_test: int = 1000
+    num_test: Annotated[int, PUZZLES] = 1000
     """Held-out puzzles for the report; at most the whole split."""
 
     def training_core(self, core: Core) -> Core:
@@ -91,7 +107,7 @@ class Setting(Process):
         return first(make_task(self.task), "test", self.num_test)
 
     def tune(self, core: Core) -> Tuned:
-        """The baselines' constants, chosen on the first `num_validation` puzzles of the validation split."""
+        """The baselines' constants, to be chosen on the first `num_validation` puzzles of the validation split."""
         return self.tuned_on(core, self.num_validation)
 
     def facts(self) -> dict[str, Any]:
@@ -105,39 +121,38 @@ def is_learned(name: str) -> bool:
     return name in AGENTS
 
 
-def baseline_policy(name: str, core: Core, tuned: Tuned, seed: int) -> StepPolicy:
-    """The baseline of that name; see `Tuned.baseline`.
+def check_agents(names: Iterable[str]) -> None:
+    """Make sure that there are learned agents or baselines of these names.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: one is none.
     """
-    return RandomPolicy(core.mode, seed) if name == "random" else tuned.baseline(core, name)
+    for name in names:
+        if not is_learned(name) and not is_baseline(name):
+            raise UnknownNameError("agent", name, [*AGENTS, *BASELINES])
 
 
-def trained_policy(
-    name: str, core: Core, *, seed: int, timesteps: int | None, folder: Path, logs: Path, progress: bool
-) -> LearnedPolicy:
-    """Train an agent and save it, or load what an earlier run saved.
+def train_agent(
+    name: str, core: Core, *, seed: int, timesteps: int | None, logs: Path, progress: bool
+) -> BaseAlgorithm:
+    """Train a new agent.
 
     Args:
         name: a key of `AGENTS`.
         core: the dynamics.
-        seed: of agent and environments.
+        seed: of agent and environments; together with the core it decides every weight.
         timesteps: environment steps; None takes the agent's own.
-        folder: gets `agent.zip`.
-        logs: the folder of its TensorBoard run.
+        logs: the folder of its TensorBoard run; what a training that was cut left there is removed.
         progress: show a progress bar.
 
     Raises:
         UnknownNameError: no agent has that name.
+        FileError: the logs can't be written.
     """
-    spec, saved = agent_spec(name), folder / "agent.zip"
-    if saved.exists():
-        return LearnedPolicy(name, spec.algorithm.load(saved, device="cpu"))
-    model = make_agent(name, core, seed=seed, logs=logs)
-    model.learn(timesteps or spec.total_timesteps, callback=EpisodeStatistics(), progress_bar=progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "partial.zip"
-    model.save(partial)
-    partial.replace(saved)
-    return LearnedPolicy(name, model)
+    spec = agent_spec(name)
+    shutil.rmtree(logs, ignore_errors=True)
+    with logging_to(logs):
+        model = make_agent(name, core, seed=seed, logs=logs)
+        model.learn(timesteps or spec.total_timesteps, callback=EpisodeStatistics(), progress_bar=progress)
+        model.logger.close()
+    return model

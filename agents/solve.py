@@ -12,14 +12,15 @@ from torch import nn
 
 from latent_rl.agents.advice import reasoner_of, why_not_solved
 from latent_rl.agents.baselines import StepPolicy
-from latent_rl.agents.sb3 import LearnedPolicy, load_agent
-from latent_rl.agents.setting import Process, baseline_policy
+from latent_rl.agents.saved import load_agent
+from latent_rl.agents.sb3 import LearnedPolicy
+from latent_rl.agents.setting import Process
 from latent_rl.agents.solve_file import solve_file
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import untuned
+from latent_rl.agents.tune import BASELINES, Untuned, is_baseline, make_baseline
 from latent_rl.config import SEED, SIZE, Range, check_fields
 from latent_rl.envs.core import Core
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.matching import matched
 from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
@@ -46,8 +47,10 @@ class Solve(Process):
     """Results of --file as a CSV, - for standard output; rows that an earlier run left in the file stay as they are."""
     policy: str = "rule"
     """Who decides: rule, verifier-rule (quicker, where the rules are known), fixed, fixed-K, best-of, best-of-K,
-    threshold, entropy, unchanged, drift, act, verifier, random; or an agent.zip (or its folder) that a training
-    saved."""
+    threshold, entropy, unchanged, drift, act, verifier, random; or the folder (or file) of an agent that a training or
+    a comparison saved."""
+    trust: bool = False
+    """Load a zip of stable-baselines3 as --policy, which runs the code in it; agents saved here need no trust."""
     tune: Annotated[int, Range(0, 10**6)] = 0
     """Choose the baselines' constants on this many validation puzzles first; 0 takes default ones."""
     batch_size: Annotated[int, SIZE] = Solver.batch_size
@@ -115,11 +118,13 @@ class Solve(Process):
         """
         if self.policy == "oracle":
             raise InvalidValueError("the policy must do without the answers; the oracle can't. Choose another.")
+        if is_baseline(self.policy):
+            constants = self.tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
+            return make_baseline(core, self.policy, constants, self.seed)
         path = Path(self.policy)
-        if path.is_dir() or path.suffix == ".zip":
-            return load_agent(path, core)
-        tuned = self.tuned_on(core, self.tune) if self.tune else untuned(chosen_steps(self.reasoner_name()))
-        return baseline_policy(self.policy, core, tuned, self.seed)
+        if not path.exists() and not path.suffix and path.name == self.policy:
+            raise UnknownNameError("policy (neither a baseline nor a saved agent)", self.policy, BASELINES)
+        return load_agent(path, core, trust=self.trust)
 
     def _dynamics(self) -> dict[str, Any]:
         # The potential that needs no labels.

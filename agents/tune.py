@@ -1,7 +1,8 @@
-"""Choose the baselines' constants on validation puzzles: record once, try every threshold on the record."""
+"""Choose the baselines' constants on validation puzzles: refine once, try every threshold on what was seen."""
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from latent_rl.agents.baselines import (
     CONFIDENCES,
     HALTING,
     Baseline,
+    RandomPolicy,
+    StepPolicy,
     aged,
     best_of_steps,
     committing_rule,
@@ -23,17 +26,19 @@ from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
-from latent_rl.tasks.base import has_rules
 from latent_rl.types import Puzzles
 
 AGES = {"restart_view": (4, 8, 12, 16, 24, 32), "commit_forced": (2, 3, 4, 6, 8)}
 """Ages at which a rule may begin anew, by the action that does it."""
 LATEST_RESTART = 16
 """Age at which the untuned rule begins anew at the latest."""
+BASELINES = (*HALTING, "rule", "verifier-rule", "commit-rule", "fixed", "fixed-K", "best-of", "best-of-K", "random")
+"""What baselines there are, for any number K."""
+_NUMBERED = re.compile(r"(fixed|best-of)(?:-([1-9]\d{0,8}))?")
 
 
 @dataclass(frozen=True)
-class Record:
+class Unhalted:
     """What P episodes would have submitted after each of S steps, had they never halted.
 
     Attributes:
@@ -47,17 +52,19 @@ class Record:
     worth: np.ndarray
 
 
-def record(
+def unhalted(
     core: Core, puzzles: Puzzles, restart_age: int | None = None, seed: int = 0, restart_action: str = "restart_view"
-) -> Record:
+) -> Unhalted:
     """Refine up to the horizon; with a restart age, puzzles surer than every threshold stay as they are."""
     count, num_steps = len(puzzles), core.horizon
     answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
     scores = {name: np.zeros((num_steps, count), dtype=np.float32) for name in HALTING}
     state = core.begin(puzzles, episode_keys(torch.arange(count), seed))
     start, rows = state.potential, torch.arange(count)
-    never = Baseline("record", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool),
-                     None if restart_age is None else aged(restart_age), restart_action=restart_action)  # fmt: skip
+    restart = None if restart_age is None else aged(restart_age)
+    never = Baseline(
+        "unhalted", core.mode, lambda s: torch.zeros(len(s), dtype=torch.bool), restart, restart_action=restart_action
+    )
     for step in range(num_steps):
         if not len(rows):
             break
@@ -72,105 +79,151 @@ def record(
         if restart_age is not None:
             unsure = HALTING["threshold"].score(core, state) <= max(CONFIDENCES)
             rows, state = rows[unsure], state.select(unsure)
-    return Record(answered.astype(bool), scores, worth)
+    return Unhalted(answered.astype(bool), scores, worth)
 
 
-def halting_worth(trajectory: Record, name: str, threshold: float) -> float:
+def halting_worth(seen: Unhalted, name: str, threshold: float) -> float:
     """Mean return of halting at the first step whose score of that name exceeds the threshold."""
-    ready = trajectory.scores[name] > threshold
+    ready = seen.scores[name] > threshold
     first = np.where(ready.any(0), ready.argmax(0), len(ready) - 1)
-    return float(trajectory.worth[first, np.arange(ready.shape[1])].mean())
+    return float(seen.worth[first, np.arange(ready.shape[1])].mean())
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The baselines' constants, chosen on validation.
+    """The baselines' constants, each chosen on validation puzzles when it is asked for.
 
     Attributes:
-        num_steps: the number of steps whose own answer is right most often; the smallest of them.
-        best_of: the number of steps after which submitting the best snapshot has the highest mean return.
-        thresholds: for each name in `HALTING` the one with the highest mean return.
-        rule: confidence and restart age with the highest mean return together; an age at the horizon never restarts.
-        commit_rule: the same for forced commits.
-        verifier_age: restart age with the highest mean return, if the verifier says when to halt.
+        core: the dynamics.
+        puzzles: with their labels.
+    """
+
+    core: Core
+    puzzles: Puzzles
+
+    @cached_property
+    def num_steps(self) -> int:
+        """The number of steps whose own answer is right most often; the smallest of them."""
+        return int(self._plain.answered.mean(1).argmax()) + 1
+
+    @cached_property
+    def best_of(self) -> int:
+        """The number of steps after which submitting the best snapshot has the highest mean return."""
+        return int(self._plain.worth.mean(1).argmax()) + 1
+
+    @cached_property
+    def thresholds(self) -> dict[str, float]:
+        """For each name in `HALTING` the threshold with the highest mean return."""
+        return {
+            name: max(rule.candidates, key=lambda c, name=name: halting_worth(self._plain, name, c))  # type: ignore[misc]
+            for name, rule in HALTING.items()
+        }
+
+    @cached_property
+    def rule(self) -> tuple[float, int]:
+        """Confidence and restart age with the highest mean return together; an age at the horizon never restarts."""
+        return self._best_pair("restart_view")
+
+    @cached_property
+    def commit_rule(self) -> tuple[float, int]:
+        """The same for forced commits."""
+        return self._best_pair("commit_forced")
+
+    @cached_property
+    def verifier_age(self) -> int:
+        """Restart age with the highest mean return, if the verifier says when to halt; the horizon is never."""
+        ages = [self.core.horizon, *_ages(self.core, "restart_view")]
+        solvers = {age: Solver(self.core, verifying_rule(self.core, age)) for age in ages}
+        worths = {age: float(solver.solve(self.puzzles).returns.mean()) for age, solver in solvers.items()}
+        return max(ages, key=lambda age: worths[age])
+
+    @cached_property
+    def _plain(self) -> Unhalted:
+        return unhalted(self.core, self.puzzles)
+
+    def _best_pair(self, action: str) -> tuple[float, int]:
+        """Confidence to halt at, and age to begin anew at by the action of that name, with the highest mean return."""
+        worths = {(c, self.core.horizon): halting_worth(self._plain, "threshold", c) for c in CONFIDENCES}
+        for age in _ages(self.core, action):
+            restarted = unhalted(self.core, self.puzzles, age, restart_action=action)
+            worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
+        return max(worths, key=lambda pair: worths[pair])
+
+
+@dataclass(frozen=True)
+class Untuned:
+    """Constants without validation puzzles: middle thresholds; rules restart where further steps add little.
+
+    Attributes:
+        num_steps: the best fixed number of steps.
     """
 
     num_steps: int
-    best_of: int
-    thresholds: dict[str, float]
-    rule: tuple[float, int]
-    commit_rule: tuple[float, int]
-    verifier_age: int
 
-    def baseline(self, core: Core, name: str) -> Baseline:
-        """The tuned baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
+    @property
+    def best_of(self) -> int:
+        """The same number."""
+        return self.num_steps
 
-        Raises:
-            UnknownNameError: there is none.
-        """
-        for kind, make, best in (("fixed", fixed_steps, self.num_steps), ("best-of", best_of_steps, self.best_of)):
-            if number := re.fullmatch(rf"{kind}(?:-([1-9]\d*))?", name):
-                return make(core.mode, int(number[1] or best))
-        if name == "rule":
-            return two_threshold_rule(core, *self.rule)
-        if name == "verifier-rule":
-            return verifying_rule(core, self.verifier_age)
-        if name == "commit-rule":
-            return committing_rule(core, *self.commit_rule)
-        if name == "oracle" and self.rule[1] < core.horizon:
-            return restarting_oracle(core, self.rule[1])
-        if name in HALTING:
-            return halting(core, name, self.thresholds[name])
-        rules = ["rule", "verifier-rule", "commit-rule"]
-        raise UnknownNameError(
-            "baseline", name, [*HALTING, *rules, "fixed", "fixed-K", "best-of", "best-of-K", "random"]
-        )
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """For each name in `HALTING` the middle one."""
+        return {name: rule.middle for name, rule in HALTING.items()}
+
+    @property
+    def rule(self) -> tuple[float, int]:
+        """Confidence and restart age."""
+        return self.thresholds["threshold"], self.verifier_age
+
+    @property
+    def commit_rule(self) -> tuple[float, int]:
+        """Confidence and age of forced commits."""
+        return self.thresholds["threshold"], AGES["commit_forced"][1]
+
+    @property
+    def verifier_age(self) -> int:
+        """Restart age, if the verifier says when to halt."""
+        return min(self.num_steps, LATEST_RESTART)
 
 
-def untuned(num_steps: int) -> Tuned:
-    """Constants without validation puzzles: middle thresholds; the rule restarts where further steps add little.
+def is_baseline(name: str) -> bool:
+    """Whether there is a baseline of that name."""
+    return bool(_NUMBERED.fullmatch(name)) or (name in BASELINES and not name.endswith("-K"))
+
+
+def make_baseline(core: Core, name: str, constants: Tuned | Untuned, seed: int = 0) -> StepPolicy:
+    """The baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
 
     Args:
-        num_steps: the best fixed number of steps.
+        core: the dynamics.
+        name: one of `BASELINES`.
+        constants: only those that the baseline needs are asked for.
+        seed: of "random".
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        InvalidValueError: the environment lacks an action that it needs.
     """
-    thresholds = {name: rule.middle for name, rule in HALTING.items()}
-    confidence = thresholds["threshold"]
-    age, commit_age = min(num_steps, LATEST_RESTART), AGES["commit_forced"][1]
-    return Tuned(num_steps, num_steps, thresholds, (confidence, age), (confidence, commit_age), age)
-
-
-def tune(core: Core, puzzles: Puzzles) -> Tuned:
-    """Choose every constant on the given (validation) puzzles."""
-    plain = record(core, puzzles)
-    num_steps = int(plain.answered.mean(1).argmax()) + 1
-    best_of = int(plain.worth.mean(1).argmax()) + 1
-    thresholds = {
-        name: max(rule.candidates, key=lambda c, name=name: halting_worth(plain, name, c))  # type: ignore[misc]
-        for name, rule in HALTING.items()
-    }
-    rule, commit_rule = (_best_pair(core, puzzles, plain, action) for action in AGES)
-    return Tuned(num_steps, best_of, thresholds, rule, commit_rule, _best_verifier_age(core, puzzles))
+    if not is_baseline(name):
+        raise UnknownNameError("baseline", name, BASELINES)
+    if number := _NUMBERED.fullmatch(name):
+        if number[1] == "fixed":
+            return fixed_steps(core.mode, int(number[2] or constants.num_steps))
+        return best_of_steps(core.mode, int(number[2] or constants.best_of))
+    if name == "random":
+        return RandomPolicy(core.mode, seed)
+    if name == "rule":
+        return two_threshold_rule(core, *constants.rule)
+    if name == "verifier-rule":
+        return verifying_rule(core, constants.verifier_age)
+    if name == "commit-rule":
+        return committing_rule(core, *constants.commit_rule)
+    if name == "oracle" and constants.rule[1] < core.horizon:
+        return restarting_oracle(core, constants.rule[1])
+    return halting(core, name, constants.thresholds[name])
 
 
 def _ages(core: Core, action: str) -> list[int]:
     """Ages at which an action of that name may begin anew before the horizon; none if the table lacks it."""
     known = any(entry.name == action for entry in core.mode.actions)
     return [age for age in AGES[action] if known and age < core.horizon]
-
-
-def _best_verifier_age(core: Core, puzzles: Puzzles) -> int:
-    """Age to begin anew at with the highest mean return, if the verifier says when to halt; the horizon is never."""
-    if not has_rules(core.task):
-        return core.horizon
-    ages = [core.horizon, *_ages(core, "restart_view")]
-    worths = {age: float(Solver(core, verifying_rule(core, age)).solve(puzzles).returns.mean()) for age in ages}
-    return max(ages, key=lambda age: worths[age])
-
-
-def _best_pair(core: Core, puzzles: Puzzles, plain: Record, action: str) -> tuple[float, int]:
-    """Confidence to halt at, and age to begin anew at by the action of that name, with the highest mean return."""
-    worths = {(c, core.horizon): halting_worth(plain, "threshold", c) for c in CONFIDENCES}
-    for age in _ages(core, action):
-        restarted = record(core, puzzles, age, restart_action=action)
-        worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
-    return max(worths, key=lambda pair: worths[pair])

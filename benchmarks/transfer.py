@@ -11,8 +11,9 @@ import tyro
 
 from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.report import markdown_table
-from latent_rl.agents.sb3 import load_agent
+from latent_rl.agents.saved import load_agent
 from latent_rl.agents.setting import Setting
+from latent_rl.agents.tune import make_baseline
 from latent_rl.statistics import bootstrap_interval
 
 HEADINGS = ("agent", "task", "reasoner", "solved", "passes", "return", "gain over rule", "rule solved", "rule passes")
@@ -23,7 +24,7 @@ class Args:
     """What to evaluate."""
 
     agents: tuple[Path, ...]
-    """Folders with an agent.zip; they must have the same observations and actions."""
+    """Folders of saved agents; they must have the same observations and actions."""
     settings: tuple[str, ...]
     """TASK:REASONER, where to evaluate them."""
     num_test: int = 1000
@@ -37,7 +38,7 @@ def main(args: Args) -> None:
         task, reasoner = name.split(":")
         setting = Setting(task=task, reasoner=reasoner, num_test=args.num_test)
         live, test = setting.make_core(), setting.test_puzzles()
-        rule = setting.tune(live).baseline(live, "rule")
+        rule = make_baseline(live, "rule", setting.tune(live))
         core = setting.evaluation_core(live, test)
         opponent = evaluate_policy(core, rule, test)
         for agent in args.agents:

@@ -20,6 +20,8 @@ from latent_rl.types import Carry, Puzzles
 
 _TABLES = ("_answers", "_potential", "_shown")
 """Of the record: [pool x views, horizon, ...]."""
+PIECE = 16
+"""Rows that the reasoner steps at once when steps are recorded."""
 
 
 def is_recordable(action: Action) -> bool:
@@ -30,9 +32,9 @@ def is_recordable(action: Action) -> bool:
 class RecordedCore(Core):
     """A core whose episodes come from a pool of puzzles, and whose reasoner runs once for each step that it meets.
 
-    What the reasoner shows is a function of puzzle, view and age; the books (best snapshot, counts) are kept live. So
-    once recorded, training runs at the speed of table look-ups, and is equal to the live core. Actions that change the
-    reasoner's state in other ways (guidance, depth, commits, noise) need the live core.
+    What the reasoner shows is a function of puzzle, view and age, to the last bit; the books (best snapshot, counts)
+    are kept live. So once recorded, training runs at the speed of table look-ups, and is equal to the live core.
+    Actions that change the reasoner's state in other ways (guidance, depth, commits, noise) need the live core.
 
     Args:
         task: see `Core`.
@@ -142,7 +144,8 @@ class RecordedCore(Core):
         rows = self._places(state.keys) * self.num_views + state.restarts % self.num_views
         missing = state.age >= self._length[rows]
         if bool(missing.any()):
-            self._record(rows[missing].unique())
+            for piece in rows[missing].unique().split(PIECE):
+                self._record(torch.cat([piece, piece[:1].expand(PIECE - len(piece))]))
         return Seen(
             carry=state.carry,
             certainty=state.certainty,
@@ -153,7 +156,11 @@ class RecordedCore(Core):
         )
 
     def _record(self, rows: Tensor) -> None:
-        """Run the reasoner's next step on the given rows, int64 [M], each (puzzle, view) once."""
+        """Run the reasoner's next step on the given rows, int64 [PIECE], each a (puzzle, view).
+
+        Always so many, if need be the same one again: kernels choose by the shape in which order they add up, so in one
+        shape a row's floating-point results depend on nothing but the row, and a record not on its history.
+        """
         puzzles, views, age = rows // self.num_views, rows % self.num_views, self._length[rows]
         state = super().begin(self.pool.select(puzzles), self.keys[puzzles])
         later = views > 0

@@ -5,14 +5,8 @@ The same as `latent-rl compare`. Run `python examples/compare_agents.py --help` 
 
 import sys
 
-import tyro
-
 from latent_rl.agents.compare import Comparison
-from latent_rl.errors import LatentRLError
+from latent_rl.agents.experiment import main
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(Comparison, description=__doc__).run()
-    except LatentRLError as error:
-        print(f"compare_agents: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main(Comparison, __doc__))

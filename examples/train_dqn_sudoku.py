@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from latent_rl.agents.experiment import Experiment, main
 
 
@@ -21,4 +19,4 @@ class Args(Experiment):
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(main(Args, __doc__))

@@ -5,19 +5,19 @@ Run `python examples/train_ppo_sudoku.py --help` for the options.
 
 import sys
 from dataclasses import dataclass
-
-import tyro
+from typing import Annotated
 
 from latent_rl.agents.experiment import Experiment, main
+from latent_rl.agents.setting import TIMESTEPS
 
 
 @dataclass(kw_only=True)
 class Args(Experiment):
     """Train PPO on the step policy of a shipped reasoner."""
 
-    total_timesteps: int | None = 131_072
+    total_timesteps: Annotated[int | None, TIMESTEPS] = 131_072
     """Environment steps of training: half of what comparisons take, for an answer in four minutes."""
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=__doc__)))
+    sys.exit(main(Args, __doc__))

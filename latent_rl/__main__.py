@@ -1,18 +1,14 @@
 """The command line: `latent-rl`, or `python -m latent_rl`. Its composition root: the one place that knows all parts."""
 
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import make_dataclass
-from types import FrameType
 from typing import Any
 
 import tyro
 
-from latent_rl.errors import LatentRLError, StoppedError, is_out_of_memory, one_line
-from latent_rl.files import Terminated
+from latent_rl.program import concluded, parsed, stop_on_sigterm
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
@@ -59,52 +55,25 @@ def run(arguments: list[str]) -> int:
         The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake; 130 after Ctrl-C, 143
         after SIGTERM.
     """
-    try:
+
+    def work() -> int | None:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
-        asked = tyro.extras.subcommand_cli_from_dict(
-            {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS},
-            prog="latent-rl",
-            description="Latent recursion as a decision process.",
-            args=arguments,
+        commands = {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS}
+        overview = "Latent recursion as a decision process."
+        asked = parsed(
+            lambda: tyro.extras.subcommand_cli_from_dict(
+                commands, prog="latent-rl", description=overview, args=arguments
+            )
         )
-        status: int = asked.run() or 0
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
-        _drop_output()
-        return 1
-    except KeyboardInterrupt as error:
-        print("latent-rl: stopped.", file=sys.stderr)
-        return 143 if isinstance(error, Terminated) else 130
-    except StoppedError as error:
-        print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
-        return error.status
-    except (LatentRLError, OSError) as error:
-        print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
-        try:
-            sys.stdout.flush()
-        except OSError:  # a full disk: it is what was told
-            _drop_output()
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print(f"latent-rl: out of memory; choose a smaller batch or network: {one_line(error)}", file=sys.stderr)
-        return 2
-    return status
+        status: int | None = asked.run()
+        return status
 
-
-def _drop_output() -> None:
-    """What standard output could not take must not fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    return concluded("latent-rl", work)
 
 
 def main() -> None:
     """Run the command line and exit; SIGTERM ends a command as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
+    stop_on_sigterm()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -18,7 +18,7 @@ from latent_rl.agents.baselines import (
 )
 from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, agent_spec, make_agent
-from latent_rl.agents.tune import halting_worth, record, tune
+from latent_rl.agents.tune import Tuned, halting_worth, make_baseline, unhalted
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
@@ -65,7 +65,9 @@ def test_the_rule_restarts_at_its_age() -> None:
         assert outcome.steps.tolist() == [8] * 30
         assert outcome.restarts.tolist() == [2] * 30
     core = random_core(actions="halt")
-    assert evaluate_policy(core, tune(core, BASE).baseline(core, "verifier-rule"), BASE).steps.tolist() == [8] * 30
+    assert (
+        evaluate_policy(core, make_baseline(core, "verifier-rule", Tuned(core, BASE)), BASE).steps.tolist() == [8] * 30
+    )
 
 
 def test_the_committing_rule_commits_at_its_age() -> None:
@@ -110,42 +112,42 @@ def test_report_rows_and_intervals() -> None:
 
 def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
     core = uneven_core(cost_per_pass=0.01)
-    tuned = tune(core, BASE)
+    tuned = Tuned(core, BASE)
     assert tuned.num_steps == 5
-    assert tuned.baseline(core, "fixed").name == "fixed-5"
-    assert tuned.baseline(core, "best-of").name == "best-of-5"
-    assert tuned.baseline(core, "best-of-3").name == "best-of-3"
+    assert make_baseline(core, "fixed", tuned).name == "fixed-5"
+    assert make_baseline(core, "best-of", tuned).name == "best-of-5"
+    assert make_baseline(core, "best-of-3", tuned).name == "best-of-3"
     assert tuned.verifier_age == 8  # beginning anew at 4 would lose the puzzles that need 5 steps
     for name in ("threshold", "rule", "entropy", "act", "verifier", "verifier-rule", "oracle"):
-        outcome = evaluate_policy(core, tuned.baseline(core, name), BASE)
+        outcome = evaluate_policy(core, make_baseline(core, name, tuned), BASE)
         assert outcome.agent == name
         assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]
     with pytest.raises(UnknownNameError, match="did you mean 'verifier'"):
-        tuned.baseline(core, "verifer")
+        make_baseline(core, "verifer", tuned)
     with pytest.raises(UnknownNameError):
-        tuned.baseline(core, "fixed-0")
+        make_baseline(core, "fixed-0", tuned)
 
 
 @pytest.mark.parametrize(("age", "action"), [(None, "restart_view"), (3, "restart_view"), (3, "commit_forced")])
-def test_recorded_worth_equals_a_live_evaluation(age: int | None, action: str) -> None:
+def test_worth_equals_a_live_evaluation(age: int | None, action: str) -> None:
     core = random_core(cost_per_pass=0.01, actions=("halt", "refine", "restart_view", "commit_forced"))
-    recorded = record(core, BASE, age, restart_action=action)
+    seen = unhalted(core, BASE, age, restart_action=action)
     rule = two_threshold_rule if action == "restart_view" else committing_rule
     for confidence in (0.5, 0.9):
         policy = halting(core, "threshold", confidence) if age is None else rule(core, confidence, age)
         live = evaluate_policy(core, policy, BASE)
-        assert halting_worth(recorded, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
+        assert halting_worth(seen, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", HALTING)
-def test_every_halting_rule_equals_its_record(name: str) -> None:
-    """What the record says of any threshold is what a live evaluation gives."""
+def test_every_halting_rule_equals_what_was_seen_of_it(name: str) -> None:
+    """What tuning says of any threshold is what a live evaluation gives."""
     core = random_core(cost_per_pass=0.01)
-    recorded = record(core, BASE)
-    scores = recorded.scores[name]
+    seen = unhalted(core, BASE)
+    scores = seen.scores[name]
     middle = float(np.median(scores[np.isfinite(scores)]))
     live = evaluate_policy(core, halting(core, name, middle), BASE)
-    assert halting_worth(recorded, name, middle) == pytest.approx(live.returns.mean(), abs=1e-4)
+    assert halting_worth(seen, name, middle) == pytest.approx(live.returns.mean(), abs=1e-4)
 
 
 def test_unknown_agents_and_actions_are_named() -> None:

@@ -1,6 +1,7 @@
 """The house: import direction, packaging."""
 
 import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -61,30 +62,31 @@ def test_packages_refuse_their_bare_name(name: str) -> None:
     assert f"latent_rl.{name}" in run.stderr
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, latent_rl; print([m for m in ('torch', 'gymnasium', 'numpy') if m in sys.modules])"
+def test_importing_the_packages_loads_nothing_heavy() -> None:
+    code = "import sys, latent_rl.agents; print([m for m in ('torch', 'gymnasium', 'numpy') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
-def test_public_names_exist() -> None:
-    import latent_rl
-
-    for name in latent_rl.__all__:
-        assert getattr(latent_rl, name) is not None
+@pytest.mark.parametrize("name", ["latent_rl", "latent_rl.agents"])
+def test_public_names_exist(name: str) -> None:
+    package = importlib.import_module(name)
+    for public in package.__all__:
+        assert getattr(package, public) is not None
     with pytest.raises(AttributeError, match="it has"):
-        _ = latent_rl.nothing
+        _ = package.nothing
 
 
-def test_editors_see_every_public_name() -> None:
+@pytest.mark.parametrize("name", ["latent_rl", "latent_rl.agents"])
+def test_editors_see_every_public_name(name: str) -> None:
     """Names load on first use; what type checkers are told is the same table."""
-    import latent_rl
-
+    package = importlib.import_module(name)
+    assert package.__file__ is not None
     seen = {
         alias.asname: node.module
-        for node in ast.walk(ast.parse(Path(latent_rl.__file__).read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse(Path(package.__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.asname
     }
-    assert seen == latent_rl._EXPORTS
+    assert seen == package._EXPORTS

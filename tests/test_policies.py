@@ -86,8 +86,9 @@ def test_the_q_network_recurses_too(tmp_path) -> None:
 
 
 def test_shapes_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="at least 1"):
-        PPO(ImprovementPolicy, "CartPole-v1", policy_kwargs={"width": 0})
+    for shape in ({"width": 0}, {"width": 10**9}, {"num_latent_updates": 0}, {"num_supervision_steps": 10**9}):
+        with pytest.raises(InvalidValueError, match=r"must be in \[1, "):
+            PPO(ImprovementPolicy, "CartPole-v1", policy_kwargs=shape)
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.reasoners.trm import TRM
 
 POOL = TASK.puzzles("test").map(lambda tensor: tensor[:5])
 
@@ -61,13 +63,35 @@ def test_no_step_is_run_twice() -> None:
     reasoner = Counting()
     table = RecordedCore(TASK, reasoner, pool=POOL, num_views=2, horizon=8)
     env = LatentVecEnv(table, 16)
-    env.seed(0)
-    env.reset()
-    reasoner.rows = 0
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        env.step(random.integers(1, 3, size=16))
-    assert reasoner.rows == table.num_recorded <= 5 * 2 * 8
+    for _ in range(2):
+        before, recorded = reasoner.rows, table.num_recorded
+        random = np.random.default_rng(0)
+        env.seed(0)
+        env.reset()
+        for _ in range(200):
+            env.step(random.integers(1, 3, size=16))
+    assert reasoner.rows == before
+    assert table.num_recorded == recorded <= 5 * 2 * 8
+
+
+@pytest.mark.parametrize("reasoner", [random_reasoner(), load_reasoner("sudoku4x4")], ids=["float32", "shipped"])
+def test_a_record_does_not_depend_on_what_was_asked_for_before(reasoner: TRM) -> None:
+    """To the last bit: a comparison that was killed must end as one that was not."""
+    pool = TASK.puzzles("test").map(lambda tensor: tensor[:60])
+    tables = [RecordedCore(TASK, reasoner, pool=pool, num_views=3, horizon=8) for _ in range(2)]
+    for table, size, seed in zip(tables, (60, 7), (0, 1), strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(1000 // size):
+            state = table.start(torch.randint(2**40, (size,), generator=generator))
+            for _ in range(8):
+                decision = table.mode.decode(torch.randint(1, 3, (size,), generator=generator))
+                state = table.step(state, decision).state
+    steps = torch.minimum(tables[0]._length, tables[1]._length)
+    both = torch.arange(8) < steps[:, None]
+    assert both.sum() > 200
+    for name in ("_answers", "_potential", "_shown"):
+        one, other = (getattr(table, name)[both] for table in tables)
+        assert torch.equal(one, other), name
 
 
 def test_steps_that_a_copy_has_recorded_cost_their_passes() -> None:

@@ -352,7 +352,7 @@ def test_results_of_other_options_are_left_alone(
         "reasoner": [untrained],
         "seed": ["1"],
         "horizon": ["5"],
-        "actions": ["halt", "refine"],
+        "actions": ["halt", "refine", "restart_view", "deep"],
     }
     content = out.read_bytes()
     assert solve("--file", str(source), "--out", str(out), f"--{changed}", *values[changed]) == 2

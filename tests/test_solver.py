@@ -1,7 +1,6 @@
 """The solver: continuous batching equals one puzzle at a time; order, bounds, laziness; no label is used."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy, best_of_steps, fixed_steps, halting, two_threshold_rule
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, load_agent, make_agent
+from latent_rl.agents.sb3 import AGENTS, LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solutions, Solver
-from latent_rl.agents.tune import untuned
+from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
-from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
@@ -256,35 +255,10 @@ def test_wrong_numbers_and_puzzles() -> None:
             list(Solver(core, policy).stream([wrong]))
 
 
-@pytest.mark.parametrize("name", AGENTS)
-def test_a_saved_agent_decides_as_it_did(name: str, tmp_path: Path) -> None:
-    """Its kind need not be told; one that sees or does other things is refused."""
-    core = random_core(horizon=6)
-    policy = learned(name, core)
-    policy.model.save(tmp_path / "agent.zip")
-    expected = Solver(core, policy, 5).solve(BASE)
-    for path in (tmp_path, tmp_path / "agent.zip"):
-        loaded = load_agent(path, core)
-        assert loaded.name == name
-        assert_equal(Solver(core, loaded, 5).solve(BASE), expected)
-    for changes in ({"observation": "verifier"}, {"actions": "halt"}):
-        with pytest.raises(CheckpointError, match="trained with"):
-            load_agent(tmp_path, random_core(**changes))
-
-
-def test_what_is_no_agent_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.zip").write_text("no zip")
-    for path in (tmp_path, tmp_path / "gone.zip", tmp_path / "text.zip"):
-        with pytest.raises(CheckpointError, match="that a training saved"):
-            load_agent(path, random_core())
-
-
 def test_untuned_constants_are_candidates_and_the_rule_restarts_in_time() -> None:
     core = random_core(horizon=64)
-    assert untuned(8).rule == (0.9, 8)
-    assert untuned(40).rule == (0.9, 16)
-    assert untuned(8).baseline(core, "fixed").name == "fixed-8"
-    assert (
-        untuned(8).baseline(core, "threshold").halt(core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))).any()
-        == 0
-    )
+    assert Untuned(8).rule == (0.9, 8)
+    assert Untuned(40).rule == (0.9, 16)
+    assert make_baseline(core, "fixed", Untuned(8)).name == "fixed-8"
+    threshold = make_baseline(core, "threshold", Untuned(8))
+    assert not threshold.halt(core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))).any()
