@@ -18,7 +18,7 @@ from latent_rl.agents.setting import Process
 from latent_rl.agents.solve_file import solve_file
 from latent_rl.agents.solver import Solver
 from latent_rl.agents.tune import BASELINES, Untuned, is_baseline, make_baseline
-from latent_rl.config import SEED, SIZE, Range, check_fields
+from latent_rl.config import SEED, SIZE, Range
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.matching import matched
@@ -68,7 +68,6 @@ class Solve(Process):
         Raises:
             LatentRLError: an argument, a puzzle or a file is wrong.
         """
-        check_fields(self)
         if self.puzzle is not None and self.file is None and self.out == STANDARD_STREAM:
             if os.path.isfile(self.puzzle):
                 raise InvalidValueError(f"--puzzle must be a puzzle; {self.puzzle} is a file: give it by --file.")
@@ -100,7 +99,7 @@ class Solve(Process):
         """Everything that decides about the results beside the puzzles: options and weights."""
         options = {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
         weights = hashlib.sha256()
-        policy = solver.policy.model.policy if isinstance(solver.policy, LearnedPolicy) else None
+        policy = solver.policy.model if isinstance(solver.policy, LearnedPolicy) else None
         for module in (solver.core.reasoner, policy):
             if isinstance(module, nn.Module):
                 for name, tensor in module.state_dict().items():

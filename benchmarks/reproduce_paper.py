@@ -37,8 +37,8 @@ class Args:
     """Which tasks, the most important first."""
     arms: list[str] = field(default_factory=lambda: list(ARMS))
     """Which arms."""
-    seeds: list[int] = field(default_factory=lambda: list(SEEDS))
-    """Which seeds."""
+    only_seeds: list[int] = field(default_factory=lambda: list(SEEDS))
+    """Which seeds; elsewhere `--seeds` is how many."""
     report_only: bool = False
     """Train nothing; write the report of what is there."""
 
@@ -115,7 +115,7 @@ def main(args: Args) -> int:
     """Run the queue, writing the report after every run; exit status 1 if a run failed."""
     torch.set_num_threads(1)
     failed = []
-    for run in [] if args.report_only else queue(args.tasks, args.arms, args.seeds):
+    for run in [] if args.report_only else queue(args.tasks, args.arms, args.only_seeds):
         if is_finished(run, args):
             continue
         print(f"== {run.name}", flush=True)

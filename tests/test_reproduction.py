@@ -169,7 +169,7 @@ def test_missing_seeds_are_said(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_quick_mode_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    args = reproduce_paper.Args(quick=True, tasks=["nqueens8"], arms=["dis", "one-pass-parameters"], seeds=[0])
+    args = reproduce_paper.Args(quick=True, tasks=["nqueens8"], arms=["dis", "one-pass-parameters"], only_seeds=[0])
     assert reproduce_paper.main(args) == 0
     results = tmp_path / "runs/reproduce-quick/results"
     first, second = (json.loads((results / f"nqueens8-{arm}-0.json").read_text()) for arm in args.arms)
