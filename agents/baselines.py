@@ -18,6 +18,7 @@ from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.tasks.base import has_rules
 from latent_rl.types import matches
 
 Condition = Callable[[State], Tensor]
@@ -157,7 +158,16 @@ def best_of_steps(mode: ActionMode, num_steps: int) -> Baseline:
 
 
 def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
-    """Halt once the score of that name in `HALTING` exceeds the threshold; default: its only candidate."""
+    """Halt once the score of that name in `HALTING` exceeds the threshold; default: its only candidate.
+
+    Raises:
+        InvalidValueError: it is the verifier, and no rules are known.
+    """
+    if name == "verifier" and not has_rules(core.task):
+        raise InvalidValueError(
+            f"a policy that verifies needs the rules of the task, and those of {core.task.name} are not known: only its"
+            " labels could answer. Choose another policy, such as rule or threshold."
+        )
     rule = HALTING[name]
     if threshold is None:
         (threshold,) = rule.candidates

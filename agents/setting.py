@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from latent_rl.agents.report import logging_to
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, agent_spec, make_agent
 from latent_rl.agents.tune import BASELINES, Tuned, is_baseline
 from latent_rl.config import NOT_NEGATIVE, Range, check_fields
-from latent_rl.envs import own_arguments
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.errors import UnknownNameError
@@ -39,10 +39,11 @@ class Process:
     """Name or folder of the reasoner; default: the shipped one of the task."""
     actions: tuple[str, ...] | None = None
     """The action table; default: the task's own."""
-    observation: str = "features"
-    """What agents see: "features", "latent" or "verifier"."""
-    submit: str = "best_confidence"
-    """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
+    observation: str | None = None
+    """What agents see: "features", "latent" or "verifier"; default: the task's own, mostly the features."""
+    submit: str | None = None
+    """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
+    first."""
     horizon: Annotated[int | None, STEPS] = None
     """Supervision steps an episode may take; default: the task's own."""
 
@@ -52,7 +53,11 @@ class Process:
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:
         """The environment's dynamics; a reasoner given here takes the place of the named one."""
-        return Core(self.task, reasoner or self.reasoner, **self._dynamics())
+        return Core(self.env_config(), reasoner)
+
+    def env_config(self) -> EnvConfig:
+        """The task's own environment, but for what is chosen here."""
+        return EnvConfig.for_task(self.task, **self._dynamics())
 
     def evaluation_core(self, core: Core, puzzles: Puzzles) -> Core:
         """What policies are evaluated on, with seed 0: the puzzles' steps are recorded once for all policies."""
@@ -64,18 +69,14 @@ class Process:
         return Tuned(self.evaluation_core(core, puzzles), puzzles)
 
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
-        if self.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
+        if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
             return core
-        return RecordedCore(core.task, core.reasoner, pool=pool, num_views=num_views, **self._dynamics())
+        return RecordedCore(self.env_config(), core.reasoner, pool=pool, num_views=num_views)
 
     def _dynamics(self) -> dict[str, Any]:
-        chosen = {
-            "observation": self.observation,
-            "submit": self.submit,
-            "actions": self.actions,
-            "horizon": self.horizon,
-        }
-        return own_arguments(self.task) | {name: value for name, value in chosen.items() if value is not None}
+        """The fields of `EnvConfig` that are chosen here; None leaves one as the task has it."""
+        names = {field.name for field in fields(EnvConfig)} - {"task"}
+        return {name: value for name, value in vars(self).items() if name in names}
 
 
 @dataclass(kw_only=True)
@@ -85,8 +86,8 @@ class Setting(Process):
     reward: str | None = None
     """The potential whose improvement is rewarded: "token_accuracy", "log_likelihood", "constraints" or "sparse" (these
     two need no labels); default: the task's own."""
-    cost_per_pass: Annotated[float, NOT_NEGATIVE] = 0.001
-    """Price of one forward pass, in units of reward."""
+    cost_per_pass: Annotated[float | None, NOT_NEGATIVE] = None
+    """Price of one forward pass, in units of reward; default: the task's own, mostly 0.001."""
     total_timesteps: Annotated[int | None, TIMESTEPS] = None
     """Environment steps of training; default: the agent's own."""
     recorded: Annotated[int, Range(0, PUZZLES.high)] = 1000
@@ -101,10 +102,6 @@ class Setting(Process):
         """What agents train on: one that records its reasoner's steps, or `core` itself."""
         return self._recording(core, first(core.task, "train", self.recorded), 8) if self.recorded else core
 
-    def _dynamics(self) -> dict[str, Any]:
-        reward = {} if self.reward is None else {"reward": self.reward}
-        return super()._dynamics() | reward | {"cost_per_pass": self.cost_per_pass}
-
     def test_puzzles(self) -> Puzzles:
         """The first `num_test` puzzles of the test split."""
         return first(make_task(self.task), "test", self.num_test)
@@ -114,8 +111,9 @@ class Setting(Process):
         return self.tuned_on(core, self.num_validation)
 
     def facts(self) -> dict[str, Any]:
-        """The fields as plain JSON values, with the dynamics that follow from them."""
-        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | self._dynamics()).items()}
+        """The fields as plain JSON values, with the environment that follows from them."""
+        environment = vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
+        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | environment).items()}
 
 
 def is_learned(name: str) -> bool:

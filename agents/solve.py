@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from latent_rl.agents.tune import BASELINES, Untuned, is_baseline, make_baseline
 from latent_rl.config import SEED, SIZE, Range
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.matching import matched
 from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.tasks.base import has_rules
@@ -78,8 +79,9 @@ class Solve(Process):
 
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
-        reasoner = load_reasoner(self.reasoner_name())
-        core = self.make_core(reasoner.to(chosen_device(self.device)))
+        name = self.reasoner_name()
+        task, reasoner = matched(make_task(self.task), name), load_reasoner(name).to(chosen_device(self.device))
+        core = Core(replace(self.env_config(), task=task), reasoner)
         if self.compile and isinstance(core.reasoner, ReasonerModule):
             core.reasoner.compile()
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)
@@ -116,8 +118,8 @@ class Solve(Process):
         if self.policy == "oracle":
             raise InvalidValueError("the policy must do without the answers; the oracle can't. Choose another.")
         if is_baseline(self.policy):
-            untuned = None if self.tune else Untuned(chosen_steps(self.reasoner_name()))
-            return make_baseline(core, self.policy, untuned or self.tuned_on(core, self.tune), self.seed)
+            constants = self.tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
+            return make_baseline(core, self.policy, constants, self.seed)
         path = Path(self.policy)
         if not path.exists() and not path.suffix and path.name == self.policy:
             raise UnknownNameError("policy (neither a baseline nor a saved agent)", self.policy, BASELINES)

@@ -1,12 +1,14 @@
 """Puzzles from a file, or standard input, into a CSV of results that can be cut anywhere and gone on with."""
 
 import csv
+import errno
 import io
+import os
 import sys
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,8 @@ COLUMNS = ("puzzle", "answer", "solved", "steps", "passes", "confidence", "error
 """Of the results. `solved` is unknown where no rules are; `error` says why a row of the source is no puzzle, and then
 `puzzle` is what was written there; `check` is a checksum of the row, of those before it, and of what made them."""
 HEADER = (",".join(COLUMNS) + "\n").encode()
+_STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Other names of `STANDARD_STREAM`."""
 _MAX_BAD = 1000
 """Rows that are no puzzles and wait for the results of those before them."""
 
@@ -64,7 +68,7 @@ def solve_file(solver: Solver, source: Path, out: Path, columns: tuple[str, ...]
         FileError: `out` can't be written, or somebody else writes it.
         StoppedError: the user stopped it.
     """
-    task = solver.core.task
+    task, out = solver.core.task, STANDARD_STREAM if str(out) in _STANDARD_OUTPUT else out
     if out.is_dir():
         raise InvalidValueError(f"--out must be a file; {out} is a folder.")
     reading = read_rows(source, task, columns)
@@ -240,6 +244,8 @@ class Results:
 
 def _write_all(file: Any, content: bytes) -> None:
     """Write without a buffer, so that nothing is left to fail later."""
+    if not os.fstat(file.fileno()).st_nlink:
+        raise FileNotFoundError(errno.ENOENT, "it was deleted meanwhile")
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
@@ -259,7 +265,9 @@ def _count(task: Task, source: Path, columns: tuple[str, ...]) -> int | None:
     """How many puzzles, if somebody sees the bar; None for a pipe, which can be read only once."""
     if not sys.stderr.isatty() or not source.is_file():
         return None
-    return sum(1 for _ in read_rows(source, task, columns).rows)
+    with suppress(PuzzleError):  # which is told when it is met
+        return sum(1 for _ in read_rows(source, task, columns).rows)
+    return None
 
 
 def _solved(solver: Solver, source: Path, rows: Iterator[Row], results: Results, goes_on: bool) -> Iterator[Result]:

@@ -6,50 +6,47 @@
 if __name__ != "latent_rl.envs":
     raise ImportError(f"import this package as latent_rl.envs, not as {__name__}: no module may load twice.")
 
+import multiprocessing
 from typing import Any
 
 import gymnasium as gym
 
 from latent_rl.envs.actions import ACTIONS, Action
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.single import LatentReasoningEnv
 from latent_rl.envs.vector import LatentReasoningVectorEnv
 
-__all__ = ["ACTIONS", "FEATURES", "Action", "Core", "LatentReasoningEnv", "LatentReasoningVectorEnv", "register"]
+__all__ = [
+    "ACTIONS",
+    "FEATURES",
+    "IDS",
+    "Action",
+    "Core",
+    "EnvConfig",
+    "LatentReasoningEnv",
+    "LatentReasoningVectorEnv",
+    "register",
+]
 
-_QUEENS: dict[str, Any] = {
-    "horizon": 32,
-    "reward": "constraints",
-    "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
+IDS: dict[str, str] = {
+    "LatentReasoning-v0": "sudoku9x9-hard",
+    "LatentReasoning/Sudoku4x4-v0": "sudoku4x4",
+    "LatentReasoning/Sudoku6x6-v0": "sudoku6x6",
+    "LatentReasoning/Sudoku9x9-v0": "sudoku9x9",
+    "LatentReasoning/Sudoku9x9Hard-v0": "sudoku9x9-hard",
+    "LatentReasoning/Sudoku9x9Minimal-v0": "sudoku9x9-minimal",
+    "LatentReasoning/NQueens8-v0": "nqueens8",
+    "LatentReasoning/NQueens8Classes-v0": "nqueens8-classes",
+    "LatentReasoning/Maze10-v0": "maze10",
+    "LatentReasoning/Maze30-v0": "maze30",
+    "LatentReasoning/Arc1Small-v0": "arc1-small",
+    "LatentReasoning/Arc1-v0": "arc1",
+    "LatentReasoning/Arc2-v0": "arc2",
 }
-VARIANTS: dict[str, dict[str, Any]] = {
-    "LatentReasoning-v0": {"task": "sudoku9x9-hard", "horizon": 128},
-    "LatentReasoning/Sudoku4x4-v0": {"task": "sudoku4x4", "horizon": 16},
-    "LatentReasoning/Sudoku6x6-v0": {"task": "sudoku6x6", "horizon": 16},
-    "LatentReasoning/Sudoku9x9-v0": {"task": "sudoku9x9", "horizon": 16},
-    "LatentReasoning/Sudoku9x9Hard-v0": {"task": "sudoku9x9-hard", "horizon": 128},
-    "LatentReasoning/Sudoku9x9Minimal-v0": {"task": "sudoku9x9-minimal", "horizon": 128},
-    "LatentReasoning/NQueens8-v0": {"task": "nqueens8", **_QUEENS},
-    "LatentReasoning/NQueens8Classes-v0": {"task": "nqueens8-classes", **_QUEENS},
-    "LatentReasoning/Maze10-v0": {"task": "maze10", "horizon": 32},
-    "LatentReasoning/Maze30-v0": {"task": "maze30", "horizon": 128},
-    "LatentReasoning/Arc1Small-v0": {"task": "arc1-small", "horizon": 16},
-    "LatentReasoning/Arc1-v0": {"task": "arc1", "horizon": 16},
-    "LatentReasoning/Arc2-v0": {"task": "arc2", "horizon": 16},
-}
-"""The registered ids and their arguments; every argument of `Core` can be given to `gym.make` too.
-
-N-Queens is rewarded by constraints: many boards have several completions, and closeness to the one that is the label
-would punish the others. Such boards are decided by commits. An ARC puzzle has no
-other view: its id names the one it is in, and a restart begins in that again.
-"""
-
-
-def own_arguments(task: str) -> dict[str, Any]:
-    """The arguments of `Core` in the task's own environment; for a task without one a horizon of 64."""
-    own = next((arguments for arguments in VARIANTS.values() if arguments["task"] == task), {"horizon": 64})
-    return {name: value for name, value in own.items() if name != "task"}
+"""The registered ids and their tasks, whose environments `EnvConfig.for_task` describes. Every argument of `Core` can
+be given to `gym.make` too; "LatentReasoning-v0" is for any task."""
 
 
 def register(env_id: str, **core: Any) -> None:
@@ -67,6 +64,9 @@ def register(env_id: str, **core: Any) -> None:
     )
 
 
-for _name, _arguments in VARIANTS.items():
+for _name, _task in IDS.items():
     if _name not in gym.registry:
-        register(_name, **_arguments)
+        register(_name, task=_task)
+if "forkserver" in multiprocessing.get_all_start_methods():
+    # The workers of SB3's SubprocVecEnv get ids, not classes: in a notebook they would not know ours.
+    multiprocessing.set_forkserver_preload(["__main__", "latent_rl.envs"])

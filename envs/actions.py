@@ -129,9 +129,9 @@ def make_action(entry: str | Action) -> Action:
     """
     if isinstance(entry, Action):
         return entry
-    if guided := _GUIDED.fullmatch(entry):
+    if isinstance(entry, str) and (guided := _GUIDED.fullmatch(entry)):
         return Action(entry, guidance_scale=float(guided[1]))
-    if entry not in ACTIONS:
+    if not isinstance(entry, str) or entry not in ACTIONS:
         raise UnknownNameError("action", entry, [*ACTIONS, "refine_w<number>"])
     return ACTIONS[entry]
 
@@ -271,3 +271,50 @@ def make_action_mode(actions: str | Sequence[str | Action]) -> ActionMode:
     if actions not in ACTION_MODES:
         raise UnknownNameError("action mode", actions, ACTION_MODES)
     return ACTION_MODES[actions]()
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Whatever was given as an array; one of objects if it is ragged."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(values, dtype=object)
+
+
+def checked_actions(mode: ActionMode, actions: Any, count: int) -> Tensor:
+    """Actions of `count` episodes as the mode decodes them, int64 [B, ...] or float32 [B, ...].
+
+    Those of a box are clipped to it, as Gymnasium's own environments do it.
+
+    Raises:
+        InvalidValueError: their number, shape or type is wrong, or one is not in the action space.
+    """
+    space, shape = mode.space, (count, *(mode.space.shape or ()))
+    array = as_array(actions)
+    if array.shape != shape:
+        several = f"{count} actions" if count > 1 else "one action"
+        raise InvalidValueError(
+            f"there must be {several} of the space {space}, an array of shape {shape}; got shape {array.shape}."
+        )
+    if isinstance(space, gym.spaces.Box):
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise InvalidValueError(f"an action must be a finite number of the space {space}; got {_shown(array)}.")
+        return torch.from_numpy(np.clip(array.astype(np.float32), space.low, space.high))
+    if array.dtype.kind not in "iu":
+        raise InvalidValueError(
+            f"an action must be a whole number of the space {space}; got {_shown(array)} of type {array.dtype}."
+        )
+    sizes = np.asarray(space.nvec if isinstance(space, gym.spaces.MultiDiscrete) else len(mode.actions))
+    wrong = ((array < 0) | (array >= sizes)).reshape(count, -1).any(1)
+    if wrong.any():
+        names = ", ".join(f"{index} {action.name}" for index, action in enumerate(mode.actions))
+        meaning = f" ({names})" if isinstance(space, gym.spaces.Discrete) else ""
+        row = int(wrong.argmax())
+        place = f" for environment {row}" if count > 1 else ""
+        raise InvalidValueError(f"an action must be in the space {space}{meaning}; got {array[row]}{place}.")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _shown(array: np.ndarray) -> str:
+    text = " ".join(str(array.tolist()).split())
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,15 +1,16 @@
 """The decision process: the only dynamics, batched on tensors. One step is one supervision step of the reasoner."""
 
 import copy
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.envs.actions import Action, Decision, make_action_mode
+from latent_rl.envs.actions import Decision, make_action_mode
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.observations import (
     FEATURES,
     KEPT_FEATURES,
@@ -18,111 +19,121 @@ from latent_rl.envs.observations import (
     STEP_FEATURES,
     StepView,
     cell_confidence,
-    pooled_states,
     step_features,
 )
 from latent_rl.envs.randomness import derive, normal, uniform
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.state import Seen, State, Transition
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.envs.submission import SUBMIT
+from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import fitted
 from latent_rl.improvement import guided_carry, guided_logits, log_softmax
 from latent_rl.matching import matched
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner
-from latent_rl.tasks.base import Split, Task
-from latent_rl.tasks.registry import make_task
+from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shared_reasoner, shipped_reasoners
+from latent_rl.tasks.base import Task
+from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.types import Puzzles, Symmetry
 
 _LEAST = STEP_FEATURES.index("least_confidence")
 _PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM = 0, 1, 2
 
-SUBMIT: dict[str, Callable[[Task, Puzzles, Tensor, Tensor, Tensor], Tensor]] = {
-    "last": lambda task, puzzles, answers, confidence, step: step.float(),
-    "best_confidence": lambda task, puzzles, answers, confidence, step: confidence,
-    "verified": lambda task, puzzles, answers, confidence, step: (
-        confidence + task.verify(puzzles.inputs, answers).float()
-    ),
-}
-"""Score of a snapshot: the answer with the highest one is submitted. float32 [B] from (task, puzzles, answers
-[B, L], least confidence [B], step [B])."""
-
 
 class Core:
     """Latent recursion as a Markov decision process.
 
+    Copies share the task, the reasoner and the puzzles, which nothing here changes. A pickle names what can be named
+    (a registered task, a shipped reasoner) and holds the rest.
+
     Args:
-        task: a task or its name.
-        reasoner: a reasoner, a shipped one's name or a folder; None takes the task's own, `default_reasoner`.
-        actions: a mode ("halt", "refine", "joint", "continuous") or a table of actions.
-        reward: the potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse".
-        observation: "features", "latent" or "verifier".
-        submit: which snapshot is submitted: "best_confidence", "last" or "verified".
-        horizon: supervision steps after which the episode ends.
-        cost_per_pass: price of one forward pass.
-        solve_bonus: paid at the end if the submission is right.
-        gamma: weights Phi(after); shaping leaves the optimal policy alone if it is the agent's own discount.
-        split: which base puzzles episodes draw from; "train" shows each in a random view.
-        puzzles: draw from these instead.
+        task: a task, its name, a folder of puzzles, or the whole description.
+        reasoner: see `EnvConfig`.
+        puzzles: draw from these instead of the split.
+        changes: the other fields of `EnvConfig`: what is not given is as the task's own environment has it.
 
     Raises:
         UnknownNameError: a name is unknown.
-        InvalidValueError: a number is out of range or the reasoner does not fit the task.
+        InvalidValueError: a number is out of range, or there is no reasoner that fits the task.
     """
 
     def __init__(
         self,
-        task: str | Task = "sudoku9x9-hard",
+        task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
         reasoner: str | Path | Reasoner | None = None,
         *,
-        actions: str | Sequence[str | Action] = "refine",
-        reward: str = "token_accuracy",
-        observation: str = "features",
-        submit: str = "best_confidence",
-        horizon: int = 64,
-        cost_per_pass: float = 0.001,
-        solve_bonus: float = 1.0,
-        gamma: float = 1.0,
-        split: Split = "train",
         puzzles: Puzzles | None = None,
+        **changes: Any,
     ) -> None:
-        self.task = make_task(task)
-        if reasoner is None:
-            reasoner = default_reasoner(self.task.name)
-        if isinstance(reasoner, str | Path):
-            self.task, reasoner = matched(self.task, reasoner), load_reasoner(reasoner)
-        self.reasoner: Reasoner = fitted(reasoner, self.task)
-        self.mode = make_action_mode(actions)
-        for kind, name, known in (
-            ("reward", reward, POTENTIALS), ("observation", observation, OBSERVATIONS), ("submit", submit, SUBMIT)
-        ):  # fmt: skip
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
-        if horizon < 1:
-            raise InvalidValueError(f"horizon must be at least 1 supervision step; got {horizon}.")
-        if cost_per_pass < 0:
-            raise InvalidValueError(f"cost_per_pass must not be negative; got {cost_per_pass}.")
-        if not 0 < gamma <= 1:
-            raise InvalidValueError(f"gamma must be in (0, 1]; got {gamma}.")
-        self.potential, self.observation, self.score = POTENTIALS[reward], observation, SUBMIT[submit]
-        self.horizon, self.cost_per_pass = horizon, cost_per_pass
-        self.solve_bonus, self.gamma = solve_bonus, gamma
-        self._augment = split == "train" and puzzles is None
-        self._base = self.task.puzzles(split) if puzzles is None else puzzles
+        self.config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
+        self.task, self.reasoner = _matched(self.config)
+        self.mode = make_action_mode(self.config.actions)
+        self._puzzles = puzzles
+        self._adopt(self.config)
+        self._draw_from(puzzles)
         example = self._base.map(lambda tensor: tensor[:1])
-        self.observation_size = self.observe(self.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
+        if example.inputs.shape != (1, self.task.seq_len):
+            raise InvalidValueError(
+                f"puzzles of {self.task.name} must have {self.task.seq_len} cells; got {example.inputs.shape[1]}."
+            )
+        self.observation_size = self.observe(Core.begin(self, example, torch.zeros(1, dtype=torch.int64))).shape[1]
 
-    def submitting(self, submit: str) -> "Core":
+    def _adopt(self, config: EnvConfig) -> None:
+        """Take over what needs no other task, reasoner or actions."""
+        self.config = config
+        self.potential, self.score = POTENTIALS[config.reward], SUBMIT[config.submit]
+        self.observation, self.horizon, self.cost_per_pass = config.observation, config.horizon, config.cost_per_pass
+        self.solve_bonus, self.gamma = config.solve_bonus, config.gamma
+
+    def _draw_from(self, puzzles: Puzzles | None) -> None:
+        self._augment = self.config.split == "train" and puzzles is None
+        self._base = self.task.puzzles(self.config.split) if puzzles is None else puzzles
+        if not isinstance(self._base, Puzzles) or not len(self._base):
+            raise InvalidValueError(f"puzzles must be at least one, as `Puzzles`; got {type(self._base).__name__}.")
+
+    def _changed(self, **changes: Any) -> Self:
+        core = copy.copy(self)
+        core._adopt(replace(self.config, **changes))
+        return core
+
+    def submitting(self, submit: str) -> Self:
         """The same dynamics with another choice of the snapshot that is submitted.
 
         Raises:
             UnknownNameError: there is none of that name.
+            InvalidValueError: it needs rules that are not known.
         """
-        if submit not in SUBMIT:
-            raise UnknownNameError("submit", submit, SUBMIT)
-        core = copy.copy(self)
-        core.score = SUBMIT[submit]
+        return self._changed(submit=submit)
+
+    def lasting(self, horizon: int) -> Self:
+        """The same dynamics with another horizon."""
+        return self._changed(horizon=horizon)
+
+    def __copy__(self) -> Self:
+        core = object.__new__(type(self))
+        vars(core).update(vars(self))
         return core
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy.copy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        config, task, reasoner = self.config, self.config.task, self.config.reasoner
+        if not isinstance(task, str) and TASKS.get(task.name) is task:
+            task = task.name
+        if isinstance(task, str) and task not in TASKS and Path(task).is_dir():
+            task = str(Path(task).resolve())
+        if reasoner is not None and not _is_shipped(reasoner):
+            reasoner = self.reasoner
+        config = replace(config, task=task, reasoner=reasoner)
+        left_out = ("task", "reasoner", "potential", "score", "_base")
+        return {name: value for name, value in vars(self).items() if name not in left_out} | {"config": config}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config: EnvConfig = state["config"]
+        self.task, self.reasoner = _matched(config)
+        self._adopt(config)
+        vars(self).update(state)
+        self._draw_from(self._puzzles)
 
     def start(self, keys: Tensor) -> State:
         """Start one episode for each key, int64 [B], on a puzzle that the key draws."""
@@ -181,13 +192,8 @@ class Core:
 
     def observe(self, state: State) -> Tensor:
         """The observation of every row, float32 [B, observation_size] within +-`OBSERVATION_BOUND`."""
-        parts = [state.features]
-        if self.observation == "latent":
-            parts.append(pooled_states(state.carry).to(state.features.device))
-        elif self.observation == "verifier":
-            share = self.task.satisfied_share(state.puzzles.inputs, state.prediction)
-            parts.append(torch.stack([share, (share == 1).float()], dim=1))
-        return torch.cat(parts, dim=1).clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+        seen = OBSERVATIONS[self.observation](self.task, state)
+        return seen.clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
     def mask(self, state: State) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now."""
@@ -305,3 +311,25 @@ class Core:
         draws = normal(keys, latent[0].numel()).view(-1, *latent.shape[1:])
         latent[rows] += (noise[rows, None, None] * draws).to(latent)
         return replace(state, carry=replace(state.carry, latent=latent))
+
+
+def _is_shipped(reasoner: str | Path | Reasoner) -> bool:
+    return isinstance(reasoner, str | Path) and str(reasoner) in shipped_reasoners()
+
+
+def _matched(config: EnvConfig) -> tuple[Task, Reasoner]:
+    """Task and reasoner, if they fit each other; environments of a process share a shipped reasoner."""
+    task, reasoner = make_task(config.task), config.reasoner
+    if reasoner is None:
+        reasoner = default_reasoner(task.name)
+        if not _is_shipped(reasoner):
+            raise InvalidValueError(
+                f"no reasoner is shipped for the task {task.name}; give one by reasoner=..., such as the folder that"
+                f" `latent-rl train --task {task.name} --out FOLDER` writes."
+            )
+    if isinstance(reasoner, str | Path):
+        task = matched(task, reasoner)
+        reasoner = shared_reasoner(reasoner) if _is_shipped(reasoner) else load_reasoner(reasoner)
+    if not hasattr(reasoner, "initial_carry"):
+        raise InvalidValueError(f"the reasoner must be one, a shipped one's name or a folder; got {reasoner!r}.")
+    return task, fitted(reasoner, task)

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from latent_rl.envs.actions import checked_actions
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import derive, mix
+from latent_rl.envs.starts import checked_seed
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.types import Puzzles
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class StepResult:
         final_observation: float32 [B, F], before any reset.
         reward: float32 [B].
         terminated: bool [B].
-        info: int64 `passes`, `steps` and `restarts`, bool `solved` [B], int64 `prediction` [B, L]: what a halt
-            submits; all before any reset.
+        info: int64 `passes`, `steps` and `restarts`, bool `solved` and `is_success` [B] (the same under SB3's name),
+            int64 `prediction` [B, L]: what a halt submits; all before any reset.
     """
 
     observation: np.ndarray
@@ -40,6 +44,7 @@ def describe(state: State, solved: Tensor) -> dict[str, np.ndarray]:
         "steps": state.step,
         "restarts": state.restarts,
         "solved": solved,
+        "is_success": solved,
         "prediction": state.submission,
     }
     return {name: value.numpy().copy() for name, value in values.items()}
@@ -54,36 +59,65 @@ class Episodes:
     """
 
     def __init__(self, core: Core, num_envs: int) -> None:
-        if num_envs < 1:
-            raise InvalidValueError(f"the number of environments must be at least 1; got {num_envs}.")
-        self.core, self.num_envs = core, num_envs
-        self._seeds = torch.zeros(num_envs, dtype=torch.int64)
-        self._episode = torch.zeros(num_envs, dtype=torch.int64)
+        if not isinstance(num_envs, int | np.integer) or isinstance(num_envs, bool) or num_envs < 1:
+            raise InvalidValueError(
+                f"the number of environments, num_envs, must be a whole number of at least 1; got {num_envs!r}."
+            )
+        self.core, self.num_envs = core, int(num_envs)
+        self._seeds = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._episode = torch.zeros(self.num_envs, dtype=torch.int64)
         self.state: State | None = None
+        self._closed = False
 
-    def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Begin an episode in every stream; with `seeds` the streams begin anew, one seed each."""
-        if seeds is not None:
-            self._seeds = mix(torch.tensor(seeds, dtype=torch.int64) + 1)
-            self._episode.zero_()
-        self.state = self._begin(torch.arange(self.num_envs))
+    def reset(
+        self, seeds: Sequence[int | None] | None = None, rows: Tensor | None = None, puzzles: Puzzles | None = None
+    ) -> np.ndarray:
+        """Begin an episode in every stream.
+
+        Args:
+            seeds: one for each stream, which then begins anew; None where it goes on.
+            rows: bool [B], only these streams; the others stay where they are.
+            puzzles: one for each stream, in place of those that the streams draw.
+
+        Raises:
+            InvalidValueError: a seed is none; some streams have not begun yet.
+        """
+        self._check_open()
+        chosen = torch.arange(self.num_envs) if rows is None else rows.nonzero().squeeze(1)
+        kept = None if len(chosen) == self.num_envs else self._running()
+        given = {row: checked_seed(seeds[row]) for row in chosen.tolist() if seeds and seeds[row] is not None}
+        if given:
+            rows = torch.tensor(list(given))
+            self._seeds[rows] = mix(torch.tensor(list(given.values()), dtype=torch.int64) + 1)
+            self._episode[rows] = 0
+        begun = self._begin(chosen, None if puzzles is None else puzzles.select(chosen))
+        self.state = begun if kept is None else kept.put(chosen, begun)
         return self.core.observe(self.state).numpy()
+
+    def close(self) -> None:
+        """End all episodes; there is nothing to release."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidValueError("the environment is closed; make a new one.")
 
     def mask(self) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now."""
         return self.core.mask(self._running())
 
-    def step(self, actions: np.ndarray, *, autoreset: bool, begin: np.ndarray | None = None) -> StepResult:
+    def step(self, actions: Any, *, autoreset: bool, begin: np.ndarray | None = None) -> StepResult:
         """Take one action in every stream.
 
         Args:
-            actions: one row for each stream.
+            actions: one for each stream.
             autoreset: an ended stream goes on with its next episode in this step.
             begin: bool [B], streams that begin their next episode in place of the action; their reward is 0.
         """
         waiting = torch.zeros(self.num_envs, dtype=torch.bool) if begin is None else torch.as_tensor(begin)
-        decision = self.core.mode.decode(torch.as_tensor(actions))
-        transition = self.core.step(self._running(), replace(decision, halt=decision.halt | waiting))
+        running = self._running()
+        decision = self.core.mode.decode(checked_actions(self.core.mode, actions, self.num_envs))
+        transition = self.core.step(running, replace(decision, halt=decision.halt | waiting))
         after, reward = transition.state, transition.reward.masked_fill(waiting, 0.0)
         terminated = transition.terminated & ~waiting
         if bool(waiting.any()):
@@ -99,12 +133,13 @@ class Episodes:
         self.state = after
         return StepResult(observation, final, reward.numpy(), terminated.numpy(), info)
 
-    def _begin(self, rows: Tensor) -> State:
+    def _begin(self, rows: Tensor, puzzles: Puzzles | None = None) -> State:
         keys = derive(self._seeds[rows], self._episode[rows])
         self._episode[rows] += 1
-        return self.core.start(keys)
+        return self.core.start(keys) if puzzles is None else self.core.begin(puzzles, keys)
 
     def _running(self) -> State:
+        self._check_open()
         if self.state is None:
             raise InvalidValueError("the environment must be reset before the first step; call reset().")
         return self.state

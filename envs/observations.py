@@ -1,16 +1,19 @@
 """Observations: what an agent sees of a step. Nothing here may depend on the label.
 
 To add a feature, add its name to `STEP_FEATURES` and its value to `step_features`; one that needs the history goes into
-`KEPT_FEATURES` and `Core._keep`.
+`KEPT_FEATURES` and `Core._keep`. Other views of the state are entries of `OBSERVATIONS`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from latent_rl.envs.state import State
 from latent_rl.improvement import kl_divergence, probabilities, relative_change
+from latent_rl.tasks.base import Task
 from latent_rl.types import Carry, ReasonerOutput
 
 KEPT_FEATURES = (
@@ -104,8 +107,25 @@ def pooled_states(carry: Carry) -> Tensor:
     return torch.cat([answer.mean(1), answer.amax(1), latent.mean(1), latent.amax(1)], dim=1)
 
 
-OBSERVATIONS = {
-    "features": "the named features of FEATURES",
-    "latent": "the features, and mean- and max-pooled answer and latent vectors",
-    "verifier": "the features, the share of the task's constraints that the answer satisfies, and whether all are",
+def features(task: Task, state: State) -> Tensor:
+    """The named features of `FEATURES`."""
+    return state.features
+
+
+def latent(task: Task, state: State) -> Tensor:
+    """The features, and mean- and max-pooled answer and latent vectors."""
+    return torch.cat([state.features, pooled_states(state.carry).to(state.features.device)], dim=1)
+
+
+def verifier(task: Task, state: State) -> Tensor:
+    """The features, the share of the task's constraints that the answer satisfies, and whether all are."""
+    share = task.satisfied_share(state.puzzles.inputs, state.prediction)
+    return torch.cat([state.features, torch.stack([share, (share == 1).float()], dim=1)], dim=1)
+
+
+OBSERVATIONS: dict[str, Callable[[Task, State], Tensor]] = {
+    "features": features,
+    "latent": latent,
+    "verifier": verifier,
 }
+"""What agents see, float32 [B, F], by name."""

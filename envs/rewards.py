@@ -24,11 +24,13 @@ def token_accuracy(task: Task, puzzles: Puzzles, answers: Tensor, label_log_prob
 def log_likelihood(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:
     """The mean log-probability of the label's tokens, in nats; before any step that of a uniform guess.
 
-    A wrong cell that was committed has probability 0; each cell counts as `LOG_FLOOR` at the least.
+    A wrong cell that was committed has probability 0; each cell counts as `LOG_FLOOR` at the least, one that the label
+    leaves open as 0.
     """
+    is_open = puzzles.labels == 0
     if label_log_probs is None:
-        return -math.log(task.vocab_size) * (~task.is_given(puzzles.inputs)).float().mean(1)
-    return label_log_probs.clamp(min=LOG_FLOOR).masked_fill(puzzles.labels == 0, 0).mean(1)
+        return -math.log(task.vocab_size) * (~task.is_given(puzzles.inputs) & ~is_open).float().mean(1)
+    return label_log_probs.clamp(min=LOG_FLOOR).masked_fill(is_open, 0).mean(1)
 
 
 def constraints(task: Task, puzzles: Puzzles, answers: Tensor, label_log_probs: Tensor | None) -> Tensor:

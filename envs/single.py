@@ -1,15 +1,34 @@
 """The single environment."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
+from latent_rl.envs.actions import as_array
+from latent_rl.envs.config import EnvConfig, with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
 from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.base import Task
+
+
+def _time_limits(env: gym.Env[Any, Any]) -> Iterator[Any]:
+    """The `TimeLimit` wrappers by which the environment is being reset, whose own reset has called this one."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        wrapper = frame.f_locals.get("self") if frame.f_code.co_name == "reset" else None
+        if isinstance(wrapper, TimeLimit) and wrapper.unwrapped is env:
+            yield wrapper
 
 
 def observation_space(core: Core) -> gym.spaces.Box:
@@ -44,12 +63,15 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     The puzzle in its own view, an untouched carry, no answer: all features but `given_share` are 0.
 
     ## Episode end
-    Terminated by a halt and at the horizon, which is part of the observation; never truncated.
+    Terminated by a halt and at the horizon, which is part of the observation; never truncated. Then
+    `info["is_success"]` (and `"solved"`) says whether the submission solves the puzzle; before it is False.
 
     ## Arguments
-    Those of `latent_rl.envs.core.Core`: task, reasoner, actions, reward, observation, submit, horizon,
-    cost_per_pass, solve_bonus, gamma, split, puzzles. `render_mode` "ansi" gives the board as text, "rgb_array" as a
-    picture, and "human" plays in the terminal; see `latent_rl.envs.rendering`.
+    Those of `latent_rl.envs.Core`, which are the fields of `latent_rl.envs.EnvConfig` (task, reasoner, actions, reward,
+    observation, submit, horizon, cost_per_pass, solve_bonus, gamma, split) and puzzles. `max_episode_steps` is another
+    name for the horizon. `reset(options={"puzzle": "1..............."})` begins with a puzzle of your own.
+    `render_mode` "ansi" gives the board as text, "rgb_array" as a picture, and "human" plays in the terminal; see
+    `latent_rl.envs.rendering`.
 
     ## Version history
     * v0: first version.
@@ -57,9 +79,19 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     metadata = METADATA
 
-    def __init__(self, *, render_mode: str | None = None, **core: Any) -> None:
+    def __init__(
+        self,
+        task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
+        reasoner: str | Path | Reasoner | None = None,
+        *,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **core: Any,
+    ) -> None:
         self.render_mode = render_mode
-        self.core = Core(**core)
+        core = with_time_limit(core, max_episode_steps)
+        self._given_horizon: int | None = core.get("horizon")
+        self.core = Core(task, reasoner, **core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
         self._episodes = Episodes(self.core, 1)
@@ -69,30 +101,59 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin the next puzzle; with a seed, the first puzzle of that seed's stream."""
+        """Begin the next puzzle; with a seed, the first puzzle of that seed's stream.
+
+        Args:
+            seed: a whole number from 0 on.
+            options: `puzzle`, a puzzle to begin with: a line of text, or its tokens.
+        """
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
-        first = self._episodes.state is None
-        if seed is None and first:
+        options = options or {}
+        check_options(options, ["puzzle"])
+        puzzles = own_puzzles(self.core.task, options["puzzle"], 1) if "puzzle" in options else None
+        self._obey_time_limit()
+        if seed is None and self._episodes.state is None:
             seed = int(self.np_random.integers(2**31))
-        observation = self._episodes.reset(None if seed is None else [seed])
+        observation = self._episodes.reset([seed], puzzles=puzzles)
         self._ended = False
         self._screen.show()
         return observation[0], {}
+
+    def _obey_time_limit(self) -> None:
+        """Make the limit of `gym.make(..., max_episode_steps=...)` the horizon.
+
+        Gymnasium tells it to its wrapper `TimeLimit` alone, which would cut episodes off with nothing submitted. An
+        environment that is being reset by such a wrapper has its limit as the horizon; the wrapper's own count waits.
+        """
+        wrappers = list(_time_limits(self))
+        if wrappers:
+            limit = min(wrapper._max_episode_steps for wrapper in wrappers)
+            horizon: int = with_time_limit({"horizon": self._given_horizon}, limit)["horizon"]
+            if horizon != self.core.horizon:
+                self.core = self._episodes.core = self.core.lasting(horizon)
+        for wrapper in wrappers:
+            wrapper._elapsed_steps = -1
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one action; see the class."""
         if self._ended:
             raise InvalidValueError("the episode has ended, or none has begun; call reset() first.")
-        actions = np.asarray(action)[None]
-        result = self._episodes.step(actions, autoreset=False)
+        array = as_array(action)
+        if array.shape != self.action_space.shape:
+            raise InvalidValueError(
+                f"an action must have the shape {self.action_space.shape} of the space {self.action_space};"
+                f" got shape {array.shape}."
+            )
+        result = self._episodes.step(array[None], autoreset=False)
         self._ended = bool(result.terminated[0])
-        self._screen.show(actions, result.terminated)
-        info = {name: values[0] for name, values in result.info.items()}
+        self._screen.show(array[None], result.terminated)
+        info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
     def action_masks(self) -> np.ndarray:
-        """Bool [A]: the actions that make sense now; the name is sb3-contrib's."""
-        return self._episodes.mask()[0]
+        """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and for `action_space.sample(mask)`."""
+        return self._episodes.mask()[0].astype(np.int8)
 
     def render(self) -> str | np.ndarray | None:
         """The board as it is now: text in mode "ansi", uint8 [H, W, 3] in mode "rgb_array", None in mode "human".
@@ -102,3 +163,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         """
         frames = self._screen.render()
         return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """End the episode; there is nothing to release."""
+        self._episodes.close()

@@ -1,5 +1,6 @@
 """The natively batched vector environment."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -7,11 +8,16 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
+from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
+
+ROWWISE = ("action_masks", "render")
+"""Methods that give one value for each stream."""
 
 
 class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -22,9 +28,10 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
 
     Args:
         num_envs: B.
-        autoreset_mode: "SameStep", or "NextStep", which Gymnasium's vector wrappers of observations ask for: the step
-            after an episode's end ignores the action and begins the next episode; `infos` itself describes ends.
-        max_episode_steps: what `gym.make_vec` passes on: another name for `horizon`.
+        autoreset_mode: "SameStep"; "NextStep", which Gymnasium's vector wrappers of observations ask for: the step
+            after an episode's end ignores the action and begins the next episode; or "Disabled": who steps begins ended
+            episodes anew, by `reset(options={"reset_mask": ...})`. In these two `infos` itself describes ends.
+        max_episode_steps: another name for `horizon`.
         render_mode: as in `LatentReasoningEnv`.
         core: the arguments of `Core`.
     """
@@ -40,46 +47,66 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         render_mode: str | None = None,
         **core: Any,
     ) -> None:
-        modes = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)}
+        modes = {mode.value: mode for mode in AutoresetMode}
         if autoreset_mode not in (*modes, *modes.values()):
             raise UnknownNameError("autoreset mode", autoreset_mode, modes)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        if max_episode_steps is not None:
-            core["horizon"] = max_episode_steps
-        self.core = Core(**core)
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self.render_mode = render_mode
+        self.core = Core(**with_time_limit(core, max_episode_steps))
+        self._episodes = Episodes(self.core, num_envs)
+        self.num_envs = self._episodes.num_envs
         self.single_observation_space = observation_space(self.core)
         self.single_action_space = self.core.mode.space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._episodes = Episodes(self.core, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._screen = Screen(self._episodes, render_mode)
-        self._ended = np.zeros(num_envs, dtype=bool)
+        self._ended = np.zeros(self.num_envs, dtype=bool)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode in every stream; an int seeds stream i with seed + i."""
-        self._ended = np.zeros(self.num_envs, dtype=bool)
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        seeds: list[int] | None = None
-        if isinstance(seed, int):
-            seeds = [seed + i for i in range(self.num_envs)]
-        elif seed is not None:
-            if len(seed) != self.num_envs or any(s is None for s in seed):
-                raise InvalidValueError(f"seed must be an int or {self.num_envs} ints; got {seed}.")
-            seeds = [int(s) for s in seed if s is not None]
-        elif self._episodes.state is None:
-            seeds = self.np_random.integers(2**31, size=self.num_envs).tolist()
-        observations = self._episodes.reset(seeds)
+        """Begin an episode in every stream.
+
+        Args:
+            seed: an int seeds stream i with seed + i; or one for each stream, None where it goes on.
+            options: `reset_mask`, bool [B]: only these streams begin anew, the others go on; `puzzle`, to begin with: a
+                line of text or its tokens, or one for each stream.
+        """
+        options = options or {}
+        check_options(options, ["puzzle", "reset_mask"])
+        rows = checked_mask(options["reset_mask"], self.num_envs) if "reset_mask" in options else None
+        puzzles = own_puzzles(self.core.task, options["puzzle"], self.num_envs) if "puzzle" in options else None
+        observation = self._episodes.reset(self._seeds_of(seed), rows, puzzles)
+        self._ended = np.zeros(self.num_envs, dtype=bool) if rows is None else self._ended & ~rows.numpy()
         self._screen.show()
-        return observations, {}
+        return observation, {}
+
+    def _seeds_of(self, seed: Any) -> list[int | None]:
+        if isinstance(seed, Sequence | np.ndarray) and len(seed) == self.num_envs:
+            seeds = [None if each is None else checked_seed(each) for each in seed]
+        elif isinstance(seed, Sequence | np.ndarray):
+            raise InvalidValueError(f"seed must be an int or {self.num_envs} ints; got {len(seed)}.")
+        elif seed is not None:
+            seed = checked_seed(seed)
+            super().reset(seed=seed)
+            seeds = [seed + i for i in range(self.num_envs)]
+        else:
+            seeds = [None] * self.num_envs
+        if self._episodes.state is None:
+            drawn = self.np_random.integers(2**31, size=self.num_envs).tolist()
+            seeds = [other if each is None else each for each, other in zip(seeds, drawn, strict=True)]
+        return seeds
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one action in every stream."""
-        at_once = self.autoreset_mode == AutoresetMode.SAME_STEP
-        result = self._episodes.step(actions, autoreset=at_once, begin=None if at_once else self._ended)
+        at_once, later = (self.autoreset_mode == m for m in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP))
+        if not at_once and not later and self._ended.any():
+            raise InvalidValueError(
+                f"the episodes of streams {np.flatnonzero(self._ended).tolist()} have ended; begin them anew by"
+                ' reset(options={"reset_mask": ...}), or choose another autoreset_mode.'
+            )
+        result = self._episodes.step(actions, autoreset=at_once, begin=self._ended if later else None)
         ended = self._ended = result.terminated
         self._screen.show(actions, None if at_once else ended)
         infos: dict[str, Any] = {}
@@ -96,10 +123,31 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         return result.observation, result.reward.astype(np.float64), ended, truncated, infos
 
     def action_masks(self) -> np.ndarray:
-        """Bool [B, A]: the actions that make sense now."""
-        return self._episodes.mask()
+        """Int8 [B, A], 1 for the actions that make sense now."""
+        return self._episodes.mask().astype(np.int8)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What a method gives for each stream, or an attribute, which they share; as in `SyncVectorEnv`.
+
+        Raises:
+            UnknownNameError: no method of that name gives one value for each stream.
+        """
+        value = getattr(self, name)
+        if not callable(value):
+            return (value,) * self.num_envs
+        if name not in ROWWISE:
+            raise UnknownNameError("method of each stream", name, ROWWISE)
+        return tuple(value(*args, **kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute, once for each stream: they share it."""
+        return self.call(name)
 
     def render(self) -> tuple[Any, ...] | None:
         """Every stream's board, as `LatentReasoningEnv.render` gives it; of an ended episode that was followed by the
         next in the same step, the next one's start."""
         return self._screen.render()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End all episodes."""
+        self._episodes.close()

@@ -18,7 +18,6 @@ from ray.tune.registry import register_env
 
 from latent_rl.envs import LatentReasoningEnv
 from latent_rl.errors import LatentRLError
-from latent_rl.reasoners.checkpoint import shared_reasoner
 
 
 @dataclass(kw_only=True)
@@ -29,8 +28,8 @@ class Args:
     """Name of the task."""
     reasoner: str | None = None
     """Name or folder of the reasoner, which every machine must have; default: the shipped one of the task."""
-    horizon: int = 16
-    """Supervision steps that an episode may take."""
+    horizon: int | None = None
+    """Supervision steps that an episode may take; default: the task's own."""
     address: str | None = None
     """Address of a running Ray cluster; default: this machine."""
     num_workers: int = 2
@@ -46,16 +45,15 @@ class Args:
 
 
 def make_env(config: Mapping[str, Any]) -> LatentReasoningEnv:
-    """One environment of a worker; all of a process share its reasoner."""
-    arguments = dict(config)
-    return LatentReasoningEnv(reasoner=shared_reasoner(arguments.pop("reasoner")), **arguments)
+    """One environment of a worker; all of a process share a shipped reasoner."""
+    return LatentReasoningEnv(**config)
 
 
 def train(args: Args) -> float:
     """Train; returns the mean return of the last iteration's episodes."""
     ray.init(address=args.address, ignore_reinit_error=True, include_dashboard=False)
     register_env("latent-reasoning", make_env)
-    env_config = {"task": args.task, "reasoner": args.reasoner or args.task, "horizon": args.horizon}
+    env_config = {"task": args.task, "reasoner": args.reasoner, "horizon": args.horizon}
     make_env(env_config)  # a wrong name must not wait for the workers
     config = (
         PPOConfig()

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, Self
 
 
 class LatentRLError(Exception):
@@ -27,10 +28,31 @@ class UnknownNameError(LatentRLError, ValueError):
     """A name is not in its registry."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        known = sorted(known)
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        super().__init__(f"unknown {kind} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
+        super().__init__(f"unknown {kind} '{name}'{_known_names(name, known)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From the text: workers send their errors to the process that started them."""
+        return _restored, (type(self), *self.args)
+
+
+class UnexpectedArgumentError(LatentRLError, TypeError):
+    """An argument is none; other libraries look for Python's own words and do without it then."""
+
+    @classmethod
+    def of(cls, function: str, name: str, known: Iterable[str]) -> Self:
+        """The error of a call of `function` with an argument of that name."""
+        return cls(f"{function} got an unexpected keyword argument '{name}'{_known_names(name, known)}")
+
+
+def _known_names(name: object, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"{hint} Known: {', '.join(known) or 'none'}."
+
+
+def _restored(cls: type[LatentRLError], text: str) -> LatentRLError:
+    return cls.__new__(cls, text)
 
 
 class PuzzleError(LatentRLError, ValueError):

@@ -200,7 +200,7 @@ def test_the_sb3_adapter_reports_episodes() -> None:
     _, rewards, dones, infos = env.step(np.array([0, 1, 1, 1]))
     assert dones.tolist() == [True, False, False, False]
     assert infos[0]["episode"]["r"] == pytest.approx(total[0] + rewards[0])
-    assert infos[0]["episode"]["l"] == 2
+    assert infos[0]["episode"]["l"] == 3, "as SB3 counts: with the halt"
     assert env.env_method("action_masks")[0].tolist() == [False, True, False]
     assert env.env_method("action_masks", indices=1)[0].tolist() == [True, True, True]
 

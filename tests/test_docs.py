@@ -67,7 +67,7 @@ def commands(block: Block) -> Iterator[list[str]]:
             words = shlex.split(part, comments=True)
             if not words or part.strip().startswith(ELSEWHERE):
                 continue
-            if "rl_zoo3.train" in words and importlib.util.find_spec("rl_zoo3") is None:
+            if "rl_zoo3" in part and importlib.util.find_spec("rl_zoo3") is None:
                 continue  # large, and so an extra of its own
             if words[0] == "latent-rl":
                 words = ["python", "-m", "latent_rl", *words[1:]]

@@ -5,9 +5,12 @@ import pytest
 import torch
 from helpers import TASK, random_core, random_reasoner
 
+from latent_rl.agents.baselines import RandomPolicy
+from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.envs.actions import ACTIONS
 from latent_rl.envs.core import Core
+from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.checkpoint import load_reasoner
@@ -139,3 +142,37 @@ def test_steps_recorded_by_a_copy_cost_what_they_cost() -> None:
 
 def test_it_is_a_core_like_any_other() -> None:
     assert isinstance(recorded(), Core)
+
+
+def test_other_puzzles_and_other_seeds_are_refused() -> None:
+    """Their answers are not in the record; those of others must not stand in for them."""
+    table, refine = recorded(), recorded().mode.decode(torch.ones(5, dtype=torch.int64))
+    keys = episode_keys(torch.arange(5), 0)
+    assert table.step(table.begin(POOL, keys), refine).state.step.tolist() == [1] * 5
+    others = TASK.puzzles("test").map(lambda tensor: tensor[5:10])
+    with pytest.raises(InvalidValueError, match="pool's puzzle of its key"):
+        table.begin(others, keys)
+    with pytest.raises(InvalidValueError, match="5 puzzles under seed 0; got others"):
+        table.begin(POOL, episode_keys(torch.arange(5), 1))
+    with pytest.raises(InvalidValueError, match="under seed 0"):
+        table.step(random_core().begin(POOL, episode_keys(torch.arange(5), 1)), refine)
+    with pytest.raises(InvalidValueError, match="under seed 0"):
+        evaluate_policy(table, RandomPolicy(table.mode), POOL, seed=1)
+    outcomes = [
+        evaluate_policy(core, RandomPolicy(table.mode), POOL, seed=1) for core in (recorded(seed=1), random_core())
+    ]
+    assert outcomes[0].steps.tolist() == outcomes[1].steps.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "test"}, "come from the pool alone; got split"),
+        ({"puzzles": POOL}, "come from the pool alone; got puzzles"),
+        ({"horizon": 10**9}, "must fit into memory"),
+        ({"pool": POOL.select(torch.arange(0))}, "at least one puzzle"),
+    ],
+)
+def test_what_a_record_cannot_be_made_of(arguments: dict, message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
+        RecordedCore(TASK, random_reasoner(), **{"pool": POOL, **arguments})

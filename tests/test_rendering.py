@@ -24,7 +24,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.agents.vec_env import LatentVecEnv
 from latent_rl.diagnose import diagnose
 from latent_rl.diagnose_report import write_diagnosis
-from latent_rl.envs import VARIANTS, LatentReasoningEnv, LatentReasoningVectorEnv
+from latent_rl.envs import IDS, LatentReasoningEnv, LatentReasoningVectorEnv
 from latent_rl.envs.boards import Board, boards_of, layout_of, plain, wrong_cells
 from latent_rl.envs.core import Core
 from latent_rl.envs.pictures import cell_size, picture
@@ -84,9 +84,9 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L")).astype(int)
 
 
-@pytest.mark.parametrize("env_id", every_task(VARIANTS))
+@pytest.mark.parametrize("env_id", every_task(IDS))
 def test_every_registered_environment_renders_in_every_mode(env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    task = make_task(VARIANTS[env_id]["task"])
+    task = make_task(IDS[env_id])
     reasoner = random_reasoner(task)
     for mode in RENDER_MODES:
         single = gym.make(env_id, reasoner=reasoner, render_mode=mode)

@@ -17,10 +17,9 @@ from helpers import TASK, random_core, random_reasoner
 from torch import Tensor
 
 from latent_rl.agents.sb3 import AGENTS, make_agent
-from latent_rl.agents.setting import baseline_policy
 from latent_rl.agents.solve_file import solve_file
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import untuned
+from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.trainer import TrainConfig, train
@@ -68,12 +67,12 @@ def agent(name: str) -> dict[str, Any]:
 def solver(name: str) -> dict[str, Any]:
     """The file that a policy leaves."""
     core = Core(TASK, load_reasoner("sudoku4x4", torch.float32), horizon=12)
-    policy = baseline_policy(name, core, untuned(4), 0)
+    policy = make_baseline(core, name, Untuned(4), 0)
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "puzzles.txt", Path(folder) / "out.csv"
         source.write_text("".join(f"{TASK.format(row)}\n" for row in TASK.puzzles("test").inputs[:100]))
         solve_file(Solver(core, policy, 16), source, out)
-        rows = [line.split(",") for line in out.read_text().splitlines()[1:]]
+        rows = [line.split(",")[:6] for line in out.read_text().splitlines()[1:]]
     return {"values": [float(row[5]) for row in rows], "digest": hashlib.sha256(repr(rows).encode()).hexdigest()}
 
 

@@ -383,6 +383,41 @@ def test_devices_take_results_and_folders_do_not(source: Path, capsys: pytest.Ca
     assert source.with_name("no-suffix").is_file()
 
 
+def test_standard_output_may_be_a_file(source: Path) -> None:
+    """Even by its other name; and nothing is put beside it."""
+    command = [
+        sys.executable,
+        "-m",
+        "latent_rl",
+        "solve",
+        "--task",
+        "sudoku4x4",
+        "--file",
+        source,
+        "--out",
+        "/dev/stdout",
+    ]
+    with source.with_name("out.csv").open("wb") as sink:
+        assert subprocess.run(command, stdout=sink, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert [row["puzzle"] for row in read(source.with_name("out.csv").read_text())] == LINES
+    assert sorted(path.name for path in source.parent.iterdir()) == ["in.txt", "out.csv"]
+
+
+def test_results_that_are_deleted_meanwhile_are_missed(source: Path) -> None:
+    out = source.with_name("out.csv")
+    working = a_solver()
+
+    class Deleting:
+        name, submit = "deleting", None
+
+        def act(self, observation: np.ndarray, state: State) -> np.ndarray:
+            out.unlink(missing_ok=True)
+            return working.policy.act(observation, state)
+
+    with pytest.raises(FileError, match=r"out\.csv could not be written: it was deleted meanwhile\.$"):
+        solve_file(Solver(working.core, Deleting(), 3), source, out)
+
+
 def test_a_full_disk_keeps_what_is_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, out = source.with_name("whole.csv"), source.with_name("out.csv")
     solve_file(a_solver(), source, whole)
@@ -500,8 +535,8 @@ def test_without_rules_nothing_is_judged(source: Path, capsys: pytest.CaptureFix
         (("--puzzle", LINES[0], "--reasoner", "nobody"), "neither shipped nor a folder"),
         (("--puzzle", LINES[0], "--batch-size", "0"), "batch_size must be a whole number in [1, 65536]"),
         (("--puzzle", LINES[0], "--batch-size", f"{10**20}"), "batch_size must be a whole number in [1, 65536]"),
-        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be a whole number in [1, "),
-        (("--puzzle", LINES[0], "--horizon", f"{10**20}"), "horizon must be a whole number in [1, "),
+        (("--puzzle", LINES[0], "--horizon", "0"), "horizon must be a whole number"),
+        (("--puzzle", LINES[0], "--horizon", f"{10**20}"), "horizon must be a whole number"),
         (("--puzzle", LINES[0], "--tune", "-1"), "tune must be a whole number in [0, "),
         (("--puzzle", LINES[0], "--seed", "-1"), "seed must be a whole number in [0, "),
         (("--file", "gone.txt"), "gone.txt must be a readable text file"),

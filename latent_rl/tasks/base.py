@@ -31,6 +31,9 @@ class Task(Protocol):
     """A family of puzzles whose input and answer are token grids of the same length.
 
     Everything is batched: inputs, answers and labels are int64 [B, L] with values in 0..V-1.
+
+    A task may say more: `has_rules = False` (see `has_rules`), `num_puzzle_ids` (see `num_puzzle_ids`), and
+    `environment`, a mapping with what its environment has other than the default, as `{"horizon": 32}`.
     """
 
     name: str

@@ -1,0 +1,151 @@
+"""One description of a task's environment, behind every door: a task's name is the same problem from each of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+
+from latent_rl.config import COUNT, NOT_NEGATIVE, Config, Range, check_fields, from_dict
+from latent_rl.envs.actions import Action, make_action_mode
+from latent_rl.envs.observations import OBSERVATIONS
+from latent_rl.envs.rewards import POTENTIALS
+from latent_rl.envs.submission import SUBMIT
+from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, UnknownNameError
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.base import Split, Task, has_rules
+from latent_rl.tasks.nqueens import NQueens
+from latent_rl.tasks.registry import make_task
+
+_HORIZONS = {
+    "sudoku4x4": 16,
+    "sudoku6x6": 16,
+    "sudoku9x9": 16,
+    "sudoku9x9-hard": 128,
+    "sudoku9x9-minimal": 128,
+    "maze10": 32,
+    "maze30": 128,
+    "arc1-small": 16,
+    "arc1": 16,
+    "arc2": 16,
+}
+_QUEENS = {
+    "horizon": 32,
+    "reward": "constraints",
+    "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
+}
+"""Many boards have several completions, and closeness to the one that is the label would punish the others. Such boards
+are decided by commits."""
+NEEDS_RULES = {"reward": "constraints", "observation": "verifier", "submit": "verified"}
+"""What asks the rules of the task, by field. Where none are known, the label would answer in their place."""
+
+
+def own_settings(task: Task) -> Mapping[str, Any]:
+    """The fields of `EnvConfig` that the task has other than the default.
+
+    A task of a user's brings its own as the attribute `environment`, a mapping such as `{"horizon": 32}`.
+    """
+    own: Mapping[str, Any] | None = getattr(task, "environment", None)
+    if own is not None:
+        return own
+    if isinstance(task, NQueens):
+        return _QUEENS
+    return {"horizon": _HORIZONS[task.name]} if task.name in _HORIZONS else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """A decision process: whose steps, which actions, what is seen, rewarded and submitted, and when it ends.
+
+    Raises:
+        UnknownNameError: a name is unknown.
+        InvalidValueError: a value has a wrong type or is out of range, or the task lacks the rules that it needs.
+    """
+
+    task: str | Task
+    """A task, its name, or a folder of puzzles."""
+    reasoner: str | Path | Reasoner | None = None
+    """A reasoner, a shipped one's name or a folder; None takes the one that is shipped for the task."""
+    actions: str | tuple[str | Action, ...] = "refine"
+    """A mode ("halt", "refine", "joint", "continuous") or a table of actions."""
+    reward: str = "token_accuracy"
+    """The potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse"."""
+    observation: str = "features"
+    """What agents see: "features", "latent" or "verifier"."""
+    submit: str = "best_confidence"
+    """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
+    horizon: Annotated[int, COUNT] = 64
+    """Supervision steps after which the episode ends."""
+    cost_per_pass: Annotated[float, NOT_NEGATIVE] = 0.001
+    """Price of one forward pass."""
+    solve_bonus: float = 1.0
+    """Paid at the end if the submission is right."""
+    gamma: Annotated[float, Range(0, 1, open_low=True)] = 1.0
+    """Weights Phi(after); shaping leaves the optimal policy alone if it is the agent's own discount."""
+    split: Split = "train"
+    """Which base puzzles episodes draw from; "train" shows each in a random view."""
+
+    def __post_init__(self) -> None:
+        """Check types, ranges and names, and that the rules that it needs are known."""
+        check_fields(self)
+        for field, known in (("reward", POTENTIALS), ("observation", OBSERVATIONS), ("submit", SUBMIT)):
+            if getattr(self, field) not in known:
+                raise UnknownNameError(field, getattr(self, field), known)
+        make_action_mode(self.actions)
+        task = make_task(self.task)
+        for field, value in NEEDS_RULES.items():
+            if getattr(self, field) == value and not has_rules(task):
+                raise InvalidValueError(
+                    f"{field}={value!r} needs the rules of the task, and those of {task.name} are not known: only its"
+                    f" labels could answer. Choose another {field}."
+                )
+
+    @classmethod
+    def for_task(cls, task: "str | Path | Task | EnvConfig" = "sudoku9x9-hard", **changes: Any) -> Self:
+        """The environment of a task, but for the given fields; None leaves a field as the task has it.
+
+        Args:
+            task: a task, its name, a folder of puzzles, or a description to change.
+            changes: fields.
+
+        Raises:
+            UnexpectedArgumentError: there is no such field.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in changes:
+            if name not in known:
+                raise UnexpectedArgumentError.of("the environment", name, known)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if isinstance(task, EnvConfig):
+            return _from_any(cls, vars(task) | changes)
+        if isinstance(task, Path):
+            task = str(task)
+        if not isinstance(task, str) and not hasattr(task, "puzzles"):
+            raise InvalidValueError(f"the task must be a task, its name, or a folder of puzzles; got {task!r}.")
+        settings = own_settings(make_task(task))
+        return _from_any(cls, {**settings, **changes, "task": task})
+
+
+def with_time_limit(changes: Mapping[str, Any], max_episode_steps: int | None) -> dict[str, Any]:
+    """Fields of `EnvConfig` with Gymnasium's name for the horizon: of the two the lesser, if both are given.
+
+    Args:
+        changes: the fields.
+        max_episode_steps: None, or as in `gym.make` -1, for none.
+    """
+    limits = [_plain(limit) for limit in (changes.get("horizon"), max_episode_steps) if limit not in (None, -1)]
+    if any(type(limit) is not int for limit in limits):
+        raise InvalidValueError(f"horizon and max_episode_steps must be whole numbers; got {limits}.")
+    return dict(changes) | ({"horizon": min(limits)} if limits else {})
+
+
+def _from_any(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    return from_dict(cls, {name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Numbers without numpy's types, and several values as a tuple, whoever gives them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value
