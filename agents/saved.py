@@ -21,6 +21,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.vec_env import SubprocVecEnv
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -132,7 +133,7 @@ def load_agent(path: str | Path, core: Core | None = None, *, trust: bool = Fals
             actions.
         MissingExtraError: its library is not installed.
     """
-    file = _found(Path(path), trust)
+    file = _found(Path(path))
     if _is_zip(file):
         if not trust:
             raise CheckpointError(
@@ -156,8 +157,8 @@ def load_agent(path: str | Path, core: Core | None = None, *, trust: bool = Fals
     for kind, value in own.items():
         if environment is not None and environment[kind] != value:
             raise CheckpointError(
-                f"the agent in {file} must fit the {kind}, {value}; it was trained on {environment[kind]}."
-                f" Give those it was trained with."
+                f"the agent in {file} must fit the {kind}, {value}; it was trained on"
+                f" {one_line(str(environment[kind]))}. Give those it was trained with."
             )
     return LearnedPolicy(agent.name, model, mode=core.mode)
 
@@ -168,7 +169,7 @@ def agent_facts(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file, or is damaged.
     """
-    return read_sealed(_found(Path(path), trust=False), _WHAT)[1]
+    return read_sealed(_found(Path(path)), _WHAT)[1]
 
 
 def space_facts(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -210,7 +211,15 @@ def made_space(facts: dict[str, Any]) -> spaces.Space[Any]:
         "MultiBinary": lambda: spaces.MultiBinary([_size(n) for n in _shape(facts)]),
         "Dict": lambda: spaces.Dict({name: made_space(part) for name, part in facts["spaces"].items()}),
     }
+    _size(_elements(facts))
     return makers[facts["kind"]]()
+
+
+def _elements(facts: dict[str, Any]) -> int:
+    """Of a sample of the space; at least one for each part."""
+    if facts["kind"] == "Dict":
+        return sum(map(_elements, facts["spaces"].values()))
+    return math.prod(_shape(facts)) if "shape" in facts else 1
 
 
 def _bounds(values: np.ndarray) -> Any:
@@ -280,7 +289,9 @@ def _arguments(model: BaseAlgorithm) -> dict[str, Any]:
 def _environment(model: BaseAlgorithm) -> dict[str, Any] | None:
     """Facts of the environment of this package that the agent has, if it has one."""
     env = model.get_env()
-    core = env.get_attr("core", [0])[0] if env is not None and env.has_attr("core") else None
+    # Another process would have to send it here.
+    is_near = env is not None and not isinstance(env.unwrapped, SubprocVecEnv)
+    core = env.get_attr("core", [0])[0] if env is not None and is_near and env.has_attr("core") else None
     if not isinstance(core, Core):
         return None
     names = ("observation", "horizon", "cost_per_pass", "solve_bonus", "gamma")
@@ -310,7 +321,7 @@ def _policies(algorithm: type[BaseAlgorithm]) -> dict[str, type[BasePolicy]]:
     return algorithm.policy_aliases | POLICIES
 
 
-def _found(path: Path, trust: bool) -> Path:
+def _found(path: Path) -> Path:
     """The file that is meant by a folder."""
     if not path.is_dir():
         return path

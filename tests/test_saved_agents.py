@@ -1,6 +1,7 @@
 """Agents as files: no pickle, the same decisions, one clear error for whatever is damaged or foreign."""
 
 import copy
+import functools
 import random
 import shutil
 import time
@@ -259,6 +260,7 @@ def weights(name: str, change: Any) -> Any:
     return lambda tensors, facts: tensors.update({name: change(tensors[name])})
 
 
+LARGE = {"kind": "Box", "shape": [2**20], "dtype": "float32", "low": 0, "high": 1}
 CRAFTED = {
     "NaN weights": weights("action_net.bias", lambda t: t * torch.nan),
     "infinite weights": weights("action_net.bias", lambda t: t + torch.inf),
@@ -290,6 +292,18 @@ CRAFTED = {
     "other bounds": put("observation_space", "low", value=[1, 2]),
     "no number": put("observation_space", "low", value="x"),
     "an unknown space": put("observation_space", "kind", value="Text"),
+    "a thousand large spaces": put(
+        "observation_space",
+        value={"kind": "Dict", "spaces": {str(i): LARGE for i in range(1000)}},
+    ),
+    "nested spaces": put(
+        "observation_space",
+        value=functools.reduce(
+            lambda inner, _: {"kind": "Dict", "spaces": {"a": inner}},
+            range(400),
+            {"kind": "Discrete", "n": 2, "start": 0},
+        ),
+    ),
     "no space": put("action_space", value=None),
     "10^9 actions": put("action_space", "n", value=10**9),
     "no actions": put("action_space", "n", value=0),
