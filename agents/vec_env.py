@@ -101,8 +101,9 @@ class BatchVecEnv(VecEnv):
         """Take the step."""
         result = self._episodes.step(self._actions, autoreset=True)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(result.terminated):
-            infos[row] = {name: values[row].item() for name, values in result.info.items() if values.ndim == 1}
+        columns = {name: values.tolist() for name, values in result.info.items() if values.ndim == 1}
+        for row in np.flatnonzero(result.terminated).tolist():
+            infos[row] = {name: column[row] for name, column in columns.items()}
             infos[row] |= {"terminal_observation": result.final_observation[row], "TimeLimit.truncated": False}
         return result.observation, result.reward, result.terminated, infos
 
