@@ -7,6 +7,7 @@ from typing import Any
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, tune
+from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
@@ -95,8 +96,10 @@ class Setting(Process):
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain JSON values, with the environment that follows from them."""
-        environment = vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
-        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | environment).items()}
+        values = asdict(self) | vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
+        if not isinstance(values["actions"], str):
+            values["actions"] = [make_action(entry).name for entry in values["actions"]]
+        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 
 def is_learned(name: str) -> bool:

@@ -61,13 +61,21 @@ def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
     Raises:
         PuzzleError: a puzzle can't be read.
     """
-    several = isinstance(puzzle, Sequence | np.ndarray | Tensor) and not isinstance(puzzle, str)
-    if not several or ((len(puzzle) and isinstance(puzzle[0], int | np.integer)) or getattr(puzzle, "ndim", 2) == 1):
+    if not _are_several(puzzle):
         return _read(task, puzzle).map(lambda tensor: tensor.expand(num_envs, -1))
     if len(puzzle) != num_envs:
         raise PuzzleError(f"the option puzzle must be one puzzle, or one for each of {num_envs}; got {len(puzzle)}.")
     first, *others = [_read(task, each) for each in puzzle]
     return first.concat(*others)
+
+
+def _are_several(puzzle: Any) -> bool:
+    """Whether these are puzzles one after the other, and not one as text or tokens."""
+    if isinstance(puzzle, np.ndarray | Tensor):
+        return puzzle.ndim > 1
+    if isinstance(puzzle, str) or not isinstance(puzzle, Sequence):
+        return False
+    return not puzzle or isinstance(puzzle[0], str) or as_array(puzzle[0]).ndim > 0
 
 
 def _read(task: Task, puzzle: Any) -> Puzzles:
