@@ -11,7 +11,7 @@ from rich.console import Console
 
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.evaluate import Outcome, evaluate_policy, report_row
-from latent_rl.agents.replay import Frame, board_image, frames, telling_puzzle, write_gif
+from latent_rl.agents.replay import Frame, frames, telling_puzzle, write_gif
 from latent_rl.agents.report import (
     HEADINGS,
     csv_text,
@@ -26,7 +26,9 @@ from latent_rl.agents.sb3 import agent_spec
 from latent_rl.agents.setting import Setting, baseline_policy, is_learned, trained_policy
 from latent_rl.agents.tune import Tuned
 from latent_rl.envs.core import Core
+from latent_rl.envs.pictures import picture
 from latent_rl.errors import InvalidValueError
+from latent_rl.figures import pixels
 from latent_rl.files import read_json, write_atomically, write_json
 from latent_rl.statistics import bootstrap_interval
 from latent_rl.types import Puzzles
@@ -157,7 +159,7 @@ def run_one(
     return policy, outcome
 
 
-def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title: str, episode: list[Frame]) -> None:
+def log_overview(args: Comparison, rows: list[dict[str, Any]], title: str, episode: list[Frame]) -> None:
     """TensorBoard's overview run: a layout that puts the agents side by side, the figure, the table, the boards."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -171,12 +173,10 @@ def log_overview(args: Comparison, core: Core, rows: list[dict[str, Any]], title
                 ("return", "mean_return", "ep_rew_mean"),
             )
         }})  # fmt: skip
-        writer.add_figure("solved rate against passes", draw(title, rows, learned))
+        writer.add_image("solved rate against passes", pixels(draw(title, rows, learned)), dataformats="HWC")
         writer.add_text("comparison", markdown_table(HEADINGS, [table_cells(row) for row in rows]))
         for frame in episode[:-1]:
-            step = int(frame.state.step[0])
-            writer.add_image("a puzzle being solved", board_image(core, frame, f"step {step}, {frame.action}"), step,
-                             dataformats="HWC")  # fmt: skip
+            writer.add_image("a puzzle being solved", picture(frame.board), frame.board.step, dataformats="HWC")
 
 
 def compare(args: Comparison) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ def compare(args: Comparison) -> list[dict[str, Any]]:
     write_atomically(args.out / "table.csv", csv_text(pooled).encode())
     write_atomically(args.out / "table.md", markdown_table(HEADINGS, [table_cells(row) for row in pooled]).encode())
     plot(args.out / "comparison.png", title, pooled, [row["agent"] for row in pooled if is_learned(row["agent"])])
-    write_gif(args.out / "episode.gif", core, shown, episode)
-    log_overview(args, core, pooled, title, episode)
+    write_gif(args.out / "episode.gif", shown, episode)
+    log_overview(args, pooled, title, episode)
     console.print(f"Report in {args.out}; compare in TensorBoard: tensorboard --logdir {args.out / 'tensorboard'}")
     return rows

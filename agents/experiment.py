@@ -85,7 +85,7 @@ def run(args: Experiment) -> list[dict[str, Any]]:
     title = f"{args.task}: {len(test)} test puzzles, seed {args.seed}"
     print_table(console, title, rows)
     shown = telling_puzzle(outcomes[args.agent], test)
-    show_episode(console, recorded, args.agent, list(frames(recorded, learned, *shown)))
+    show_episode(console, args.agent, list(frames(recorded, learned, *shown)))
     write_json(args.out / "report.json", rows)
     write_json(args.out / "config.json", args.facts())
     plot(args.out / "comparison.png", title, rows, [args.agent])

@@ -4,12 +4,16 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from latent_rl.figures import new_figure, png
 from latent_rl.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 EVALUATION_TAGS = ("solved_rate", "mean_passes", "mean_steps", "mean_return")
@@ -55,15 +59,10 @@ def csv_text(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def draw(title: str, rows: Sequence[Row], learned: Sequence[str]) -> Any:
+def draw(title: str, rows: Sequence[Row], learned: Sequence[str]) -> "Figure":
     """A matplotlib figure: solved rate, with its interval, against mean forward passes; stars are learned."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    colors = plt.get_cmap("tab10")
+    figure = new_figure(8, 4.5)
+    axes = figure.subplots()
     for i, row in enumerate(rows):
         is_learned = row["agent"] in learned
         center = row["solved_rate"]
@@ -72,7 +71,7 @@ def draw(title: str, rows: Sequence[Row], learned: Sequence[str]) -> Any:
             center,
             yerr=[[max(0.0, center - row["solved_low"])], [max(0.0, row["solved_high"] - center)]],
             fmt="*" if is_learned else "x" if row["agent"] == "oracle" else "o",
-            color=colors(i % 10),
+            color=f"C{i % 10}",
             markersize=15 if is_learned else 7,
             zorder=3 if is_learned else 2,
             capsize=3,
@@ -91,12 +90,7 @@ def draw(title: str, rows: Sequence[Row], learned: Sequence[str]) -> Any:
 
 def plot(path: Path, title: str, rows: Sequence[Row], learned: Sequence[str]) -> None:
     """Write the figure of `draw` as a PNG."""
-    from matplotlib import pyplot as plt
-
-    figure, buffer = draw(title, rows, learned), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, png(draw(title, rows, learned), dpi=150))
 
 
 def log_evaluation(folder: Path, row: Row, steps: Sequence[int], facts: Mapping[str, str | int]) -> None:

@@ -2,11 +2,12 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from latent_rl.agents.baselines import RandomPolicy, StepPolicy
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, tune
+from latent_rl.config import COUNT
 from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
@@ -32,7 +33,7 @@ class Process:
     submit: str | None = None
     """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
     first."""
-    horizon: int | None = None
+    horizon: Annotated[int | None, COUNT] = None
     """Supervision steps an episode may take; default: the task's own."""
 
     def make_core(self, reasoner: Reasoner | None = None) -> Core:
@@ -55,7 +56,7 @@ class Process:
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
         if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
             return core
-        return RecordedCore(self.env_config(), core.reasoner, pool=pool, num_views=num_views)
+        return RecordedCore(core.config, core.reasoner, pool=pool, num_views=num_views)
 
     def _dynamics(self) -> dict[str, Any]:
         """The fields of `EnvConfig` that are chosen here; None leaves one as the task has it."""

@@ -1,7 +1,7 @@
 """Stable-baselines3's view of the batched environment."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
-from latent_rl.envs.single import RENDER_MODES, checked_render_mode, observation_space
+from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Puzzles
+
+ROWWISE = ("action_masks", "render")
+"""Methods that give one value for each environment."""
 
 
 class LatentVecEnv(VecMonitor):
@@ -61,18 +65,19 @@ class BatchVecEnv(VecEnv):
     Args:
         core: the dynamics.
         num_envs: B.
-        render_mode: see `LatentReasoningEnv`.
+        render_mode: "rgb_array" for `VecVideoRecorder`, "human" to watch in the terminal, "ansi" for text by
+            `env_method("render")`.
     """
 
     spec: None = None
-    rowwise = ("action_masks",)
-    """Methods that give one value for each environment."""
+    metadata = METADATA
 
     def __init__(self, core: Core, num_envs: int, render_mode: str | None = None) -> None:
         self._episodes = Episodes(core, num_envs)
-        self.core, self.render_mode = core, checked_render_mode(render_mode)
+        self._screen = Screen(self._episodes, render_mode)
+        self.core, self.render_mode = core, render_mode
         super().__init__(self._episodes.num_envs, observation_space(core), core.mode.space)
-        self.metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 4}
+        self.metadata = METADATA
         self._actions: np.ndarray = np.empty(0)
 
     def reset(self) -> VecEnvObs:
@@ -83,6 +88,7 @@ class BatchVecEnv(VecEnv):
         observation = self._episodes.reset(self._seeds, puzzles=puzzles)
         self._reset_seeds()
         self._reset_options()
+        self._screen.show()
         return observation
 
     def _own_puzzles(self) -> Puzzles | None:
@@ -100,6 +106,7 @@ class BatchVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Take the step."""
         result = self._episodes.step(self._actions, autoreset=True)
+        self._screen.show(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         columns = {name: values.tolist() for name, values in result.info.items() if values.ndim == 1}
         for row in np.flatnonzero(result.terminated).tolist():
@@ -110,6 +117,11 @@ class BatchVecEnv(VecEnv):
     def action_masks(self) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now, as sb3-contrib's MaskablePPO asks for them."""
         return self._episodes.mask()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """A picture of every environment, in mode "rgb_array"; `render` tiles them."""
+        frames = self._screen.render() if self.render_mode == "rgb_array" else None
+        return frames or [None] * self.num_envs
 
     def close(self) -> None:
         """End all episodes; there is nothing to release."""
@@ -138,11 +150,15 @@ class BatchVecEnv(VecEnv):
 
         Raises:
             UnknownNameError: no method of that name gives one value for each environment.
+            InvalidValueError: "render" was asked for without a render mode.
         """
-        if method_name not in self.rowwise:
-            raise UnknownNameError("method of each environment", method_name, self.rowwise)
-        values = getattr(self, method_name)(*args, **kwargs)
-        return [values[row] for row in self._rows(indices)]
+        if method_name not in ROWWISE:
+            raise UnknownNameError("method of each environment", method_name, ROWWISE)
+        if method_name == "render" and self.render_mode is None:
+            raise InvalidValueError('boards need a render mode; give LatentVecEnv render_mode="ansi" or another.')
+        source = self._screen if method_name == "render" else self
+        values: Sequence[Any] | None = getattr(source, method_name)(*args, **kwargs)
+        return [None if values is None else values[row] for row in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         """No environment is wrapped; `LatentVecEnv` writes Monitor's statistics."""

@@ -22,6 +22,7 @@ from solving import batching, inference, solver
 from training import engines, workers
 
 from latent_rl.errors import LatentRLError, UnknownNameError
+from latent_rl.figures import new_figure
 from latent_rl.files import write_json
 
 ENTRIES: dict[str, Callable[[Settings], list[Row]]] = {
@@ -60,15 +61,11 @@ class Args:
 
 def plot(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Draw the ratios, and the cost curves with their exponents."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     folder.mkdir(parents=True, exist_ok=True)
     bars = [row for row in rows if row["median_ratio"] is not None]
     if bars:
-        figure, axes = pyplot.subplots(figsize=(9, 0.3 * len(bars) + 1), layout="constrained")
+        figure = new_figure(9, 0.3 * len(bars) + 1)
+        axes = figure.subplots()
         ratios = [row["median_ratio"] for row in bars]
         axes.barh(range(len(bars)), ratios, color=["C0" if ratio == 1 else "C7" for ratio in ratios])
         for place, ratio in enumerate(ratios):
@@ -83,7 +80,8 @@ def plot(folder: Path, rows: list[dict[str, Any]]) -> None:
         figure.savefig(folder / "speed.png", dpi=110)
     curves = [row for row in rows if row["entry"] == "scaling"]
     if curves:
-        figure, panels = pyplot.subplots(1, len(curves), figsize=(11, 2.8), layout="constrained", sharey=True)
+        figure = new_figure(11, 2.8)
+        panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
         for axes, row in zip(panels, curves, strict=True):
             x, y = zip(*row["curve"], strict=True)
             axes.loglog(x, [1000 * value for value in y], "o-")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 
+from latent_rl.figures import new_figure
 from latent_rl.files import write_json
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
@@ -82,12 +83,8 @@ def watch(args: Args, folder: Path) -> list[tuple[float, float]]:
 
 def plot(path: Path, args: Args, points: list[tuple[float, float]]) -> None:
     """Draw the curve."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 2.8), layout="constrained")
+    figure = new_figure(6, 2.8)
+    axes = figure.subplots()
     axes.plot([done * args.count for done, _ in points], [memory for _, memory in points])
     top = 1.25 * max(memory for _, memory in points)
     axes.set(xlabel=f"{args.task} puzzles solved", ylabel="resident MiB", ylim=(0, top), xlim=(0, args.count))

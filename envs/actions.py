@@ -150,6 +150,9 @@ class ActionMode(Protocol):
     def decode(self, actions: Tensor) -> Decision:
         """Turn a batch of actions, one row each, into decisions."""
 
+    def names(self, actions: Tensor) -> list[str]:
+        """What each action of a batch is called."""
+
     def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """Bool [B, A]: which actions make sense after `steps` supervision steps, `ages` since a restart; int64 [B]."""
 
@@ -171,6 +174,10 @@ class TableMode:
         """Look the actions, int64 [B], up in the table."""
         return self._columns.select(actions)
 
+    def names(self, actions: Tensor) -> list[str]:
+        """The table's names."""
+        return [self.actions[index].name for index in actions.tolist()]
+
     def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """Neither halt nor restart before the first step; no commit or noise where there is nothing yet."""
         table = self._columns
@@ -182,6 +189,15 @@ class TableMode:
 def _refine(count: int) -> Decision:
     """`count` rows that refine."""
     return Decision.of([ACTIONS["refine"]]).map(lambda column: column.expand(count))
+
+
+def _spelled(decision: Decision) -> list[str]:
+    """Names for rows that halt or refine: "halt", "refine", "refine_w0.75", "refine_w1.25 x2"."""
+    rows = zip(decision.halt.tolist(), decision.guidance_scale.tolist(), decision.depth.tolist(), strict=True)
+    return [
+        "halt" if halt else f"refine{f'_w{scale:.3g}' * (scale != 1)}{f' x{depth}' * (depth != 1)}"
+        for halt, scale, depth in rows
+    ]
 
 
 class JointMode:
@@ -199,6 +215,10 @@ class JointMode:
         halt, scale, depth = actions.unbind(1)
         scales, depths = torch.tensor(self.guidance_scales), torch.tensor(self.depths)
         return replace(_refine(len(halt)), halt=halt == 0, guidance_scale=scales[scale], depth=depths[depth])
+
+    def names(self, actions: Tensor) -> list[str]:
+        """Scale and depth, where they are not those of a plain step."""
+        return _spelled(self.decode(actions))
 
     def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """No halt before the first step; bool [B, 2 + 3 + 2], the choices one after the other."""
@@ -221,6 +241,10 @@ class ContinuousMode:
         """Decode float32 [B, 1]."""
         scale = MAX_GUIDANCE * (actions[:, 0].float() + 1) / 2
         return replace(_refine(len(scale)), halt=scale < HALT_BELOW, guidance_scale=scale)
+
+    def names(self, actions: Tensor) -> list[str]:
+        """The scale."""
+        return _spelled(self.decode(actions))
 
     def mask(self, steps: Tensor, ages: Tensor) -> Tensor:
         """Every w makes sense; bool [B, 1]."""

@@ -28,6 +28,7 @@ from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import fitted
 from latent_rl.improvement import guided_carry, guided_logits, log_softmax
+from latent_rl.matching import matched
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shared_reasoner, shipped_reasoners
 from latent_rl.tasks.base import Task
@@ -63,12 +64,13 @@ class Core:
         puzzles: Puzzles | None = None,
         **changes: Any,
     ) -> None:
-        self.config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
-        self.task = make_task(self.config.task)
-        self.reasoner: Reasoner = _reasoner(self.config.reasoner, self.task)
+        config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
+        self.task, self.reasoner = _task_and_reasoner(config)
+        if self.task is not make_task(config.task):
+            config = replace(config, task=self.task)
+        self._adopt(config)
         self.mode = make_action_mode(self.config.actions)
         self._puzzles = puzzles
-        self._adopt(self.config)
         self._draw_from(puzzles)
         example = self._base.map(lambda tensor: tensor[:1])
         if example.inputs.shape != (1, self.task.seq_len):
@@ -118,8 +120,8 @@ class Core:
 
     def __getstate__(self) -> dict[str, Any]:
         config, task, reasoner = self.config, self.config.task, self.config.reasoner
-        if not isinstance(task, str) and TASKS.get(task.name) is task:
-            task = task.name
+        if TASKS.get(self.task.name) is self.task:
+            task = self.task.name
         if isinstance(task, str) and task not in TASKS and Path(task).is_dir():
             task = str(Path(task).resolve())
         if reasoner is not None and not _is_shipped(reasoner):
@@ -130,8 +132,7 @@ class Core:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         config: EnvConfig = state["config"]
-        self.task = make_task(config.task)
-        self.reasoner = _reasoner(config.reasoner, self.task)
+        self.task, self.reasoner = _task_and_reasoner(config)
         self._adopt(config)
         vars(self).update(state)
         self._draw_from(self._puzzles)
@@ -318,8 +319,12 @@ def _is_shipped(reasoner: str | Path | Reasoner) -> bool:
     return isinstance(reasoner, str | Path) and str(reasoner) in shipped_reasoners()
 
 
-def _reasoner(reasoner: str | Path | Reasoner | None, task: Task) -> Reasoner:
-    """The reasoner, if it fits the task; environments of a process share a shipped one."""
+def _task_and_reasoner(config: EnvConfig) -> tuple[Task, Reasoner]:
+    """The task, under the puzzle ids of a named reasoner, and the reasoner, which must fit it.
+
+    Environments of a process share a shipped reasoner.
+    """
+    task, reasoner = make_task(config.task), config.reasoner
     if reasoner is None:
         reasoner = default_reasoner(task.name)
         if not _is_shipped(reasoner):
@@ -328,7 +333,8 @@ def _reasoner(reasoner: str | Path | Reasoner | None, task: Task) -> Reasoner:
                 f" `latent-rl train --task {task.name} --out FOLDER` writes."
             )
     if isinstance(reasoner, str | Path):
+        task = matched(task, reasoner)
         reasoner = shared_reasoner(reasoner) if _is_shipped(reasoner) else load_reasoner(reasoner)
     if not hasattr(reasoner, "initial_carry"):
         raise InvalidValueError(f"the reasoner must be one, a shipped one's name or a folder; got {reasoner!r}.")
-    return fitted(reasoner, task)
+    return task, fitted(reasoner, task)

@@ -14,23 +14,11 @@ from latent_rl.envs.config import EnvConfig, with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
+from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-
-RENDER_MODES = ["human", "ansi", "rgb_array"]
-
-
-def checked_render_mode(mode: str | None) -> str | None:
-    """The mode.
-
-    Raises:
-        UnknownNameError: there is no such mode.
-    """
-    if mode is not None and mode not in RENDER_MODES:
-        raise UnknownNameError("render mode", mode, RENDER_MODES)
-    return mode
 
 
 def _time_limits(env: gym.Env[Any, Any]) -> Iterator[Any]:
@@ -82,12 +70,14 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     Those of `latent_rl.envs.Core`, which are the fields of `latent_rl.envs.EnvConfig` (task, reasoner, actions, reward,
     observation, submit, horizon, cost_per_pass, solve_bonus, gamma, split) and puzzles. `max_episode_steps` is another
     name for the horizon. `reset(options={"puzzle": "1..............."})` begins with a puzzle of your own.
+    `render_mode` "ansi" gives the board as text, "rgb_array" as a picture, and "human" plays in the terminal; see
+    `latent_rl.envs.rendering`.
 
     ## Version history
     * v0: first version.
     """
 
-    metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
+    metadata = METADATA
 
     def __init__(
         self,
@@ -98,13 +88,14 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         max_episode_steps: int | None = None,
         **core: Any,
     ) -> None:
-        self.render_mode = checked_render_mode(render_mode)
+        self.render_mode = render_mode
         core = with_time_limit(core, max_episode_steps)
         self._given_horizon: int | None = core.get("horizon")
         self.core = Core(task, reasoner, **core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
         self._episodes = Episodes(self.core, 1)
+        self._screen = Screen(self._episodes, render_mode)
         self._ended = True
 
     def reset(
@@ -126,6 +117,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
             seed = int(self.np_random.integers(2**31))
         observation = self._episodes.reset([seed], puzzles=puzzles)
         self._ended = False
+        self._screen.show()
         return observation[0], {}
 
     def _obey_time_limit(self) -> None:
@@ -155,6 +147,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
             )
         result = self._episodes.step(array[None], autoreset=False)
         self._ended = bool(result.terminated[0])
+        self._screen.show(array[None], result.terminated)
         info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
@@ -162,12 +155,14 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and for `action_space.sample(mask)`."""
         return self._episodes.mask()[0].astype(np.int8)
 
-    def render(self) -> str | None:
-        """The current answer as a board, in mode "ansi"."""
-        state = self._episodes.state
-        if self.render_mode != "ansi" or state is None:
-            return None
-        return self.core.task.render(state.prediction[0])
+    def render(self) -> str | np.ndarray | None:
+        """The board as it is now: text in mode "ansi", uint8 [H, W, 3] in mode "rgb_array", None in mode "human".
+
+        Raises:
+            InvalidValueError: no episode has begun.
+        """
+        frames = self._screen.render()
+        return None if frames is None else frames[0]
 
     def close(self) -> None:
         """End the episode; there is nothing to release."""

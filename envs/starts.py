@@ -10,6 +10,7 @@ from torch import Tensor
 from latent_rl.envs.actions import as_array
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.puzzle_io import read_board
 from latent_rl.types import Puzzles
 
 MAX_SEED = 2**62
@@ -54,7 +55,8 @@ def checked_mask(mask: Any, num_envs: int) -> Tensor:
 
 
 def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
-    """The option `puzzle`, for B streams: one puzzle, or B of them, each a line of text or its tokens, int [L].
+    """The option `puzzle`, for B streams: one puzzle, or B of them, each as text (a line, or a drawn board) or its
+    tokens, int [L].
 
     The label is the answer that the task finds. Where it finds none nothing is compared with the label.
 
@@ -79,7 +81,7 @@ def _are_several(puzzle: Any) -> bool:
 
 
 def _read(task: Task, puzzle: Any) -> Puzzles:
-    inputs = task.parse(puzzle if isinstance(puzzle, str) else _text(task, puzzle))[None]
+    inputs = task.parse(read_board(task, puzzle) if isinstance(puzzle, str) else _text(task, puzzle))[None]
     try:
         return Puzzles(inputs, task.any_answer(inputs[0])[None])
     except PuzzleError:

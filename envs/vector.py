@@ -11,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.episodes import Episodes
-from latent_rl.envs.single import RENDER_MODES, checked_render_mode, observation_space
+from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
@@ -35,7 +36,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         core: the arguments of `Core`.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
+    metadata = {**METADATA, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -51,9 +52,10 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             raise UnknownNameError("autoreset mode", autoreset_mode, modes)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = checked_render_mode(render_mode)
+        self.render_mode = render_mode
         self.core = Core(**with_time_limit(core, max_episode_steps))
         self._episodes = Episodes(self.core, num_envs)
+        self._screen = Screen(self._episodes, render_mode)
         self.num_envs = self._episodes.num_envs
         self.single_observation_space = observation_space(self.core)
         self.single_action_space = self.core.mode.space
@@ -77,6 +79,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         puzzles = own_puzzles(self.core.task, options["puzzle"], self.num_envs) if "puzzle" in options else None
         observation = self._episodes.reset(self._seeds_of(seed), rows, puzzles)
         self._ended = np.zeros(self.num_envs, dtype=bool) if rows is None else self._ended & ~rows.numpy()
+        self._screen.show()
         return observation, {}
 
     def _seeds_of(self, seed: Any) -> list[int | None]:
@@ -105,6 +108,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             )
         result = self._episodes.step(actions, autoreset=at_once, begin=self._ended if later else None)
         ended = self._ended = result.terminated
+        self._screen.show(actions, None if at_once else ended)
         infos: dict[str, Any] = {}
         if ended.any() and not at_once:
             infos = result.info | {f"_{name}": ended.copy() for name in result.info}
@@ -133,18 +137,17 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             return (value,) * self.num_envs
         if name not in ROWWISE:
             raise UnknownNameError("method of each stream", name, ROWWISE)
-        return tuple(value(*args, **kwargs))
+        values = value(*args, **kwargs)
+        return (None,) * self.num_envs if values is None else tuple(values)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """An attribute, once for each stream: they share it."""
         return self.call(name)
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every stream's current answer as a board, in mode "ansi"."""
-        state = self._episodes.state
-        if self.render_mode != "ansi" or state is None:
-            return None
-        return tuple(self.core.task.render(answer) for answer in state.prediction)
+    def render(self) -> tuple[Any, ...] | None:
+        """Every stream's board, as `LatentReasoningEnv.render` gives it; of an ended episode that was followed by the
+        next in the same step, the next one's start."""
+        return self._screen.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         """End all episodes."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from latent_rl.errors import LatentRLError, StoppedError, one_line
+from latent_rl.errors import LatentRLError, StoppedError, is_out_of_memory, one_line
 from latent_rl.files import Terminated
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -69,9 +69,8 @@ def run(arguments: list[str]) -> int:
         )
         status: int = asked.run() or 0
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, say `head`, has seen enough; what is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        _drop_output()
         return 1
     except KeyboardInterrupt as error:
         print("latent-rl: stopped.", file=sys.stderr)
@@ -81,8 +80,22 @@ def run(arguments: list[str]) -> int:
         return error.status
     except (LatentRLError, OSError) as error:
         print(f"latent-rl: {one_line(error, 2000)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk: it is what was told
+            _drop_output()
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"latent-rl: out of memory; choose a smaller batch or network: {one_line(error)}", file=sys.stderr)
         return 2
     return status
+
+
+def _drop_output() -> None:
+    """What standard output could not take must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

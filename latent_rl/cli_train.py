@@ -8,12 +8,16 @@ import torch
 import tyro
 
 from latent_rl import parallel
+from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
+from latent_rl.files import resumable
+from latent_rl.memory import check_weights
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
-from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig
 from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.tasks.overlap import note_repeated
 from latent_rl.tasks.registry import make_task
 from latent_rl.trainer import TrainConfig, train
 
@@ -46,7 +50,7 @@ class Train:
     """Compile the recursion: faster steps after up to a minute."""
     device: str | None = None
     """Such as cpu or cuda:1; default: a GPU if there is one (under torchrun each worker takes its own)."""
-    threads: int | None = None
+    threads: Annotated[int, Range(1, 1024)] | None = None
     """CPU threads; default: all."""
     init: str | None = None
     """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
@@ -56,49 +60,51 @@ class Train:
     match: Literal["depth", "parameters"] | None = None
     """With feedforward: what it has in common with that trm, its depth over all steps or its number of weights.
     Default: depth."""
-    width: int | None = None
+    width: Annotated[int, SIZE] | None = None
     """Width D of the network; default 128."""
-    num_layers: int | None = None
+    num_layers: Annotated[int, LAYERS] | None = None
     """Blocks in the network; default 1."""
-    num_answer_layers: int | None = None
+    num_answer_layers: Annotated[int, LAYERS] | None = None
     """With hrm: blocks in the answer's network; default 1."""
     mixer: Literal["mlp", "attention", "convolution"] | None = None
     """How cells see each other (convolution: the 8 neighbours on a square board); default mlp, with hrm attention."""
-    num_heads: int | None = None
+    num_heads: Annotated[int, SIZE] | None = None
     """Heads, with attention; default 4."""
-    num_cycles: int | None = None
+    num_cycles: Annotated[int, DEPTH] | None = None
     """T, all but the last without gradient; default 1, with hrm 2."""
-    num_latent_updates: int | None = None
+    num_latent_updates: Annotated[int, DEPTH] | None = None
     """n; default 2."""
-    num_supervision_steps: int | None = None
+    num_supervision_steps: Annotated[int, DEPTH] | None = None
     """N_sup; default 6, with hrm 16."""
     step_index: Literal["integer", "continuous"] | None = None
     """How the network is told the step: an embedding of its number (default), or time in [0, 1] along one direction."""
     feedback: bool = False
     """Feed the previous prediction back."""
-    num_puzzle_positions: int | None = None
+    num_puzzle_positions: Annotated[int, Range(0, 2**16)] | None = None
     """P, positions for the puzzles' embeddings, if they have ids; default 1, 0 for no embeddings."""
-    puzzle_width: int | None = None
+    puzzle_width: Annotated[int, SIZE] | None = None
     """Width of an embedding; default the network's."""
 
     def run(self) -> None:
         """Train, then say where the reasoner is."""
+        check_fields(self)
         if self.threads is not None:
-            if self.threads < 1:
-                raise InvalidValueError(f"--threads must be at least 1; got {self.threads}.")
             torch.set_num_threads(self.threads)
-        task = make_task(self.train.task)
-        reasoner = self._new_reasoner(task).to(chosen_device(self.device))
+        task, device = make_task(self.train.task), chosen_device(self.device)
+        reasoner = self._new_reasoner(task, device)
         if self.compile:
             reasoner.compile()
         out = self.out or Path("runs") / task.name
-        with parallel.workers():
+        with parallel.workers(), resumable(f"{out} keeps all batches up to its last save", "--resume"):
+            if parallel.rank() == 0:
+                note_repeated(task)
             train(self.train, reasoner, out, resume=self.resume)
             if parallel.rank() == 0:
                 print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
-    def _new_reasoner(self, task: Task) -> TRM:
+    def _new_reasoner(self, task: Task, device: torch.device) -> TRM:
         config = self._shape(task)
+        check_weights(config, device)
         torch.manual_seed(self.train.seed)
         reasoner = make_reasoner(config)
         if self.init is not None:
@@ -108,7 +114,7 @@ class Train:
             if start.config != config:
                 raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
             reasoner.load_state_dict(start.state_dict())
-        return reasoner
+        return reasoner.to(device)
 
     def _shape(self, task: Task) -> TRMConfig:
         """What was asked for; the architecture's own defaults elsewhere."""
@@ -117,6 +123,8 @@ class Train:
                 raise InvalidValueError(
                     f"--{name.replace('_', '-')} has no meaning with --architecture {self.architecture}. Leave it out."
                 )
+        if self.num_heads and (self.mixer or ARCHITECTURES[self.architecture][1].mixer) != "attention":
+            raise InvalidValueError("--num-heads has no meaning without --mixer attention. Leave it out.")
         if self.train.continue_target and self.architecture == "feedforward":
             raise InvalidValueError("--continue-target needs a network that recurses: --architecture trm or hrm.")
         asked = {name: getattr(self, name) for name in SHAPE}

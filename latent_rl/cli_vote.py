@@ -11,6 +11,8 @@ from rich.table import Table
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.files import write_json
+from latent_rl.matching import matched
+from latent_rl.notes import note
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.statistics import bootstrap_interval
@@ -26,7 +28,7 @@ class Vote:
     """Score a reasoner on ARC by the official rule: the answers of all views vote for two attempts."""
 
     task: str
-    """Name of an ARC task."""
+    """Name of an ARC task; or a file of tasks, such as arc-agi_evaluation_challenges.json, or a folder of them."""
     reasoner: str
     """A folder, e.g. that of a training."""
     split: Literal["validation", "test"] = "test"
@@ -44,35 +46,53 @@ class Vote:
 
     def run(self) -> None:
         """Score and print."""
-        task, reasoner = make_task(self.task), load_reasoner(self.reasoner).to(chosen_device(self.device))
+        task = matched(make_task(self.task), self.reasoner)
         if not isinstance(task, Arc):
             raise InvalidValueError(f"vote needs an ARC task, such as arc1; got {task.name}. Use evaluate.")
+        reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
         steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
         rankings = rank(reasoner, task, self.split, steps, self.views)
-        report = vote_report(rankings) | {"num_steps": steps}
+        left_out = task.left_out(self.split)
+        report = vote_report(rankings) | {"num_steps": steps, "num_left_out": len(left_out)}
+        if report["num_tasks"] == 0 and self.submission is None:
+            raise InvalidValueError(
+                f"a score needs answers; those of {task.name} are not known. Write the attempts: --submission FILE."
+            )
+        if left_out:
+            note(
+                f"{len(left_out)} of {len(left_out) + len(rankings)} tasks are not asked: their grids are larger than"
+                f" {task.size}x{task.size}, or {self.reasoner} was not trained on them."
+            )
         if self.submission is not None:
-            write_json(self.submission, submission(rankings))
+            write_json(self.submission, submission(rankings, left_out))
         if self.json:
             print(json.dumps(report, indent=2))
             return
-        title = f"{self.reasoner} on {report['num_tasks']} {self.split} tasks of {task.name}"
-        table = Table("attempts", "solved", "95% interval", title=title, title_justify="left")
-        for k in ATTEMPTS:
-            low, high = report[f"pass@{k}_interval"]
-            table.add_row(f"pass@{k}", f"{report[f'pass@{k}']:.3f}", f"{low:.3f} - {high:.3f}")
-        table.caption = f"{report['num_inputs']} test inputs, each in {report['mean_views']:.1f} views, {steps} steps"
-        Console().print(table)
+        if report["num_tasks"]:
+            title = f"{self.reasoner} on {report['num_tasks']} {self.split} tasks of {task.name}"
+            table = Table("attempts", "solved", "95% interval", title=title, title_justify="left")
+            for k in ATTEMPTS:
+                low, high = report[f"pass@{k}_interval"]
+                table.add_row(f"pass@{k}", f"{report[f'pass@{k}']:.3f}", f"{low:.3f} - {high:.3f}")
+            inputs, views = report["num_inputs"], report["mean_views"]
+            table.caption = f"{inputs} test inputs, each in {views:.1f} views, {steps} steps"
+            Console().print(table)
+        if self.submission is not None:
+            print(f"attempts for {len(rankings) + len(left_out)} tasks written to {self.submission}")
 
 
 def vote_report(rankings: list[Ranking]) -> dict[str, Any]:
-    """What `vote --json` prints: pass@1 and pass@2, their intervals over tasks, and both for each task."""
+    """What `vote --json` prints: pass@1 and pass@2, their intervals over tasks, and both for each task; of tasks whose
+    answers are known."""
+    rankings = [ranking for ranking in rankings if ranking.is_scored]
     report: dict[str, Any] = {}
     for k in ATTEMPTS:
         solved = np.array([ranking.pass_at(k) for ranking in rankings])
-        report[f"pass@{k}"] = float(solved.mean())
-        report[f"pass@{k}_interval"] = bootstrap_interval(solved)
+        report[f"pass@{k}"] = float(solved.mean()) if rankings else None
+        report[f"pass@{k}_interval"] = bootstrap_interval(solved) if rankings else None
     views = [ranking.num_views for ranking in rankings for _ in ranking.candidates]
-    report |= {"num_tasks": len(rankings), "num_inputs": len(views), "mean_views": float(np.mean(views))}
+    mean_views = float(np.mean(views)) if views else None
+    report |= {"num_tasks": len(rankings), "num_inputs": len(views), "mean_views": mean_views}
     names = (ranking.riddle.task.name for ranking in rankings)
     return report | {
         "tasks": {

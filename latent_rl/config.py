@@ -40,6 +40,8 @@ COUNT = Range(1, 10**9)
 """How often, how many: at least one."""
 SIZE = Range(1, 2**16)
 """Of an axis of a network."""
+DEPTH = Range(1, 10_000)
+"""How often something is repeated: beyond it nothing would end."""
 SHARE = Range(0, 1)
 """Of a whole."""
 NOT_NEGATIVE = Range(0)
@@ -128,13 +130,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def from_dict(cls: type[Config], data: Mapping[str, Any]) -> Config:
-    """Build the dataclass `cls` from `data`.
+def from_dict(cls: type[Config], data: Any) -> Config:
+    """Build the dataclass `cls` from the mapping `data`.
 
     Raises:
         UnknownNameError: a key is not a field of `cls`.
-        InvalidValueError: a field without a default is missing.
+        InvalidValueError: `data` is no mapping, or a field without a default is missing.
     """
+    if not isinstance(data, Mapping):
+        raise InvalidValueError(f"{cls.__name__} must be given by the names of its fields; got {_shown(data)}.")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:

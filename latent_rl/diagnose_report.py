@@ -1,13 +1,17 @@
 """What people see of a diagnosis: tables, a plot, JSON, TensorBoard."""
 
-import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from latent_rl.diagnose import Diagnosis
+from latent_rl.figures import new_figure, pixels, png
 from latent_rl.files import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HEADINGS = {
     "step": "step", "passes": "passes", "solved_rate": "solved", "exact_accuracy": "exact", "margin": "margin",
@@ -41,32 +45,26 @@ def print_diagnosis(console: Console, title: str, diagnosis: Diagnosis) -> None:
 
 def write_diagnosis(folder: Path, title: str, diagnosis: Diagnosis) -> None:
     """Write `diagnosis.json`, `diagnosis.png` and a TensorBoard run into a folder."""
-    from matplotlib import pyplot as plt
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import summary
+
+    from latent_rl.event_log import EventLog
 
     facts = diagnosis.summary() | {"advice": diagnosis.advice(), "steps": diagnosis.steps, "sweep": diagnosis.sweep}
     write_json(folder / "diagnosis.json", facts)
-    buffer, figure = io.BytesIO(), draw_diagnosis(title, diagnosis)
-    figure.savefig(buffer, format="png", dpi=130)  # type: ignore[attr-defined]
-    write_atomically(folder / "diagnosis.png", buffer.getvalue())
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for row in diagnosis.steps:
-            for name in list(_HEADINGS)[2:]:
-                writer.add_scalar(f"diagnose/{name}", row[name], int(row["step"]))
-        writer.add_figure("diagnose", figure, close=False)
-        writer.add_text("advice", diagnosis.advice())
-    plt.close(figure)  # type: ignore[arg-type]
+    figure = draw_diagnosis(title, diagnosis)
+    write_atomically(folder / "diagnosis.png", png(figure, dpi=130))
+    log = EventLog(folder / "tensorboard")
+    for row in diagnosis.steps:
+        log.scalars({f"diagnose/{name}": row[name] for name in list(_HEADINGS)[2:]}, int(row["step"]))
+    log.add(summary.image("diagnose", pixels(figure), dataformats="HWC"))
+    log.add(summary.text("advice", diagnosis.advice()))
 
 
-def draw_diagnosis(title: str, diagnosis: Diagnosis) -> object:
+def draw_diagnosis(title: str, diagnosis: Diagnosis) -> "Figure":
     """A figure of three panels by step: solved rate, advantage margin, drift; dead steps are shaded."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     steps = [row["step"] for row in diagnosis.steps]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    figure = new_figure(12, 3.6)
+    axes = figure.subplots(1, 3)
     panels = (
         ("solved rate", ("solved_rate", "token_accuracy")),
         ("advantage margin (nats)", ("margin", "margin_answer_tokens")),

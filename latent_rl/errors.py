@@ -15,6 +15,11 @@ def one_line(error: BaseException | str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that the machine, or a GPU, does not have; torch says so in several ways."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
 class InvalidValueError(LatentRLError, ValueError):
     """A value is out of its range or of the wrong shape."""
 
@@ -60,6 +65,10 @@ class CheckpointError(LatentRLError, OSError):
 
 class MissingExtraError(LatentRLError, ImportError):
     """An optional dependency is not installed."""
+
+
+class CompilationError(LatentRLError, RuntimeError):
+    """A network can't be compiled on this machine."""
 
 
 class FileError(LatentRLError, OSError):

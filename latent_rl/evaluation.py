@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
-from latent_rl.tasks.base import Task
+from latent_rl.tasks.base import Task, num_puzzle_ids
 from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
 
 
@@ -41,7 +41,7 @@ class FixedStepResult:
 
 
 def check_fits(reasoner: Reasoner, task: Task) -> None:
-    """Refuse a reasoner whose vocabulary or length is not the task's.
+    """Refuse a reasoner whose vocabulary or length is not the task's, or that has embeddings for other puzzle ids.
 
     Raises:
         InvalidValueError: they differ.
@@ -51,6 +51,12 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
         raise InvalidValueError(
             f"the reasoner must fit the task {task.name} (V, L) = {wanted}; it was made for {got}."
             " Use a reasoner trained on this task."
+        )
+    known = getattr(getattr(reasoner, "config", None), "num_puzzle_ids", 0)
+    if known and (asked := num_puzzle_ids(task)) not in (0, known):
+        raise InvalidValueError(
+            f"the reasoner must have an embedding for each of the {asked} puzzle ids of {task.name}; it has {known}, so"
+            " they mean other puzzles. Use a reasoner trained on this task."
         )
 
 

@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from latent_rl.errors import CheckpointError, FileError, StoppedError, one_line
@@ -64,21 +67,23 @@ def checksum(content: bytes) -> str:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, is_file: bool | None = None) -> Iterator[None]:
     """Keep others from writing into a run's folder, or to a results file, as long as this block runs.
 
     The lock is the kernel's, so a killed process leaves none behind; its file is `.lock` in the folder, or
     `.<name>.lock` beside the file.
 
     Args:
-        path: a folder, made if need be, or a file whose name has a suffix.
+        path: a folder, made if need be, or a file.
+        is_file: which of the two; by default a file if there is one, or if the name has a suffix.
 
     Raises:
         FileError: another process holds it, or the folder can't be made.
     """
     import filelock
 
-    is_file = path.is_file() or bool(path.suffix)
+    if is_file is None:
+        is_file = path.is_file() or bool(path.suffix)
     lock = path.with_name(f".{path.name}.lock") if is_file else path / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +110,11 @@ def this_command(*more: str) -> str:
 
 
 @contextmanager
-def resumable(kept: str, *more: str) -> Iterator[None]:
+def resumable(kept: str | Callable[[], str], *more: str) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM within this block into one line: what is kept, and the command that goes on.
 
     Args:
-        kept: what the stop leaves, such as "runs/a keeps everything up to the last save".
+        kept: what the stop leaves, such as "runs/a keeps everything up to the last save", or what says so then.
         more: options that the command needs to go on, such as "--resume".
 
     Raises:
@@ -119,8 +124,41 @@ def resumable(kept: str, *more: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         status = 143 if isinstance(error, Terminated) else 130
-        raise StoppedError(f"stopped; {kept}. Go on with: {this_command(*more)}", status) from error
+        left = kept if isinstance(kept, str) else kept()
+        raise StoppedError(f"stopped; {left}. Go on with: {this_command(*more)}", status) from error
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as `latent_rl.__main__` turns it into an exception."""
+
+
+@contextmanager
+def deferred_stop() -> Iterator[list[int]]:
+    """Let Ctrl-C, and SIGTERM where it raises an exception, wait until this block ends.
+
+    It yields the signals that have come: a block that sees one saves what it has and ends. A second signal stops it at
+    once, and so does each outside the main thread.
+    """
+    asked: list[int] = []
+    before = {n: found for n in (signal.SIGINT, signal.SIGTERM) if callable(found := signal.getsignal(n))}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}  # none can be caught here
+
+    def stop() -> None:
+        before[signal.Signals(asked[0])](asked[0], None)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.append(number)
+        if len(asked) > 1:
+            stop()
+
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield asked
+        if asked:
+            stop()
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)

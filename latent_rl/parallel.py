@@ -6,12 +6,14 @@ Without torchrun there is one worker, and everything here does nothing.
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import FileError, InvalidValueError
+from latent_rl.files import claimed
 
 
 @contextmanager
@@ -42,6 +44,27 @@ def num_workers() -> int:
 def rank() -> int:
     """The number of this worker; 0 is the one that validates, writes and speaks."""
     return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+@contextmanager
+def claimed_by_first(folder: Path) -> Iterator[None]:
+    """Let the first worker claim a run's folder for all, as long as this block runs; see `files.claimed`.
+
+    Raises:
+        FileError: it can't be claimed; all workers raise what the first one met.
+    """
+    met: list[FileError | None] = [None]
+    with ExitStack() as held:
+        if rank() == 0:
+            try:
+                held.enter_context(claimed(folder, is_file=False))
+            except FileError as error:
+                met = [error]
+        if num_workers() > 1:
+            distributed.broadcast_object_list(met, 0)
+        if met[0] is not None:
+            raise met[0]
+        yield
 
 
 def share(count: int) -> slice:

@@ -1,7 +1,9 @@
 """How a reasoner is trained: the config, and what of it fits which reasoner."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
+from latent_rl.config import COUNT, DEPTH, NOT_NEGATIVE, SEED, SHARE, Range, check_fields
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.optim import OPTIMIZERS
 from latent_rl.reasoners.base import ReasonerModule
@@ -17,71 +19,72 @@ class TrainConfig:
 
     task: str = "sudoku9x9-hard"
     """Name of the task, or a folder of puzzles."""
-    num_batches: int = 1000
+    num_batches: Annotated[int, COUNT] = 1000
     """Batches; every batch takes N_sup optimizer steps."""
-    batch_size: int = 64
+    batch_size: Annotated[int, COUNT] = 64
     """Puzzles in a batch."""
     batching: str = "episodes"
     """Who is in a batch: "episodes" (the same puzzles from the first step to the last) or "replacement" (a puzzle
     leaves when the halting head says so or after N_sup steps, and a fresh one takes its slot; so TRM and HRM train)."""
-    halt_exploration: float = 0.1
+    halt_exploration: Annotated[float, SHARE] = 0.1
     """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
     targets: str = "final"
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
-    corruption: float | None = None
+    corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None
     """JSONL file of recorded paths, whose puzzles are trained on; with targets "trajectories"."""
     step_weights: str = "linear"
     """Weights of the steps' losses: "linear" (rising) or "uniform"."""
-    dual_weight: float = 0.0
+    dual_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the anchor of the reference logits to the target of the step before."""
-    halt_weight: float = 0.5
+    halt_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the halting head's loss; 0 leaves it untrained."""
     continue_target: bool = False
     """Train the value of another step, too, on the next step's halting values, and halt where halting has the higher
     value (HRM's Q-halting); costs a second forward pass in each step and needs a reasoner with a continue head."""
     optimizer: str = "muon"
     """"muon" (Muon on the blocks' matrices, AdamW on the rest) or "adamw"."""
-    lr: float = 2e-3
+    lr: Annotated[float, NOT_NEGATIVE] = 2e-3
     """Peak learning rate of AdamW."""
-    muon_lr: float = 2.5e-3
+    muon_lr: Annotated[float, NOT_NEGATIVE] = 2.5e-3
     """Peak learning rate of Muon."""
-    weight_decay: float = 0.1
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.1
     """Decoupled weight decay."""
-    puzzle_lr: float = 1e-2
+    puzzle_lr: Annotated[float, NOT_NEGATIVE] = 1e-2
     """Peak learning rate of the puzzle embeddings' sign-SGD: how far each entry of a row moves in one step."""
-    puzzle_weight_decay: float = 0.1
+    puzzle_weight_decay: Annotated[float, NOT_NEGATIVE] = 0.1
     """Decoupled weight decay of the puzzle embeddings in the batch."""
-    warmup_steps: int = 200
+    warmup_steps: Annotated[int, Range(0, 10**9)] = 200
     """Optimizer steps of linear warm-up."""
-    ema: float = 0.999
+    ema: Annotated[float, SHARE] = 0.999
     """Decay of the average of weights that is evaluated and saved."""
-    extended_depth: int = 64
+    extended_depth: Annotated[int, DEPTH] = 64
     """Steps up to which the reasoner should stay good; batches beyond N_sup start with steps without gradient."""
-    extended_fraction: float = 0.35
+    extended_fraction: Annotated[float, SHARE] = 0.35
     """Share of batches with extended depth; none with batching "replacement" or without recursion."""
-    extended_from: float = 0.3
+    extended_from: Annotated[float, SHARE] = 0.3
     """Share of the run after which they begin."""
-    reveal_fraction: float = 0.15
+    reveal_fraction: Annotated[float, SHARE] = 0.15
     """Share of examples that show a random part of their answer as givens."""
-    midway_fraction: float = 0.1
+    midway_fraction: Annotated[float, SHARE] = 0.1
     """Share of batches in which such givens appear in the middle of the recursion (this teaches commits); none with
     batching "replacement"."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seeds the weights and, with the batch's number, every batch."""
-    validate_every: int = 250
+    validate_every: Annotated[int, COUNT] = 250
     """Batches between validations."""
-    num_validation: int = 256
+    num_validation: Annotated[int, COUNT] = 256
     """Validation puzzles."""
-    validation_steps: int = 24
+    validation_steps: Annotated[int, DEPTH] = 24
     """Supervision steps at validation."""
-    save_every: int = 50
+    save_every: Annotated[int, COUNT] = 50
     """Batches between saves for --resume."""
 
     def __post_init__(self) -> None:
-        """Check names and ranges."""
+        """Check types, ranges, names, and what goes together."""
+        check_fields(self)
         for kind, name, known in (
             ("batching", self.batching, BATCHINGS),
             ("targets", self.targets, TARGETS),
@@ -90,26 +93,6 @@ class TrainConfig:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        for name in (
-            "num_batches",
-            "batch_size",
-            "validate_every",
-            "num_validation",
-            "validation_steps",
-            "save_every",
-        ):
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"TrainConfig.{name} must be at least 1; got {getattr(self, name)}.")
-        shares = (
-            "extended_fraction", "extended_from", "reveal_fraction", "midway_fraction", "halt_exploration", "ema",
-        )  # fmt: skip
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidValueError(f"TrainConfig.{name} must be in [0, 1]; got {getattr(self, name)}.")
-        if self.corruption is not None and not 0 < self.corruption <= 1:
-            raise InvalidValueError(f"TrainConfig.corruption must be in (0, 1]; got {self.corruption}.")
-        if self.dual_weight < 0:
-            raise InvalidValueError(f"TrainConfig.dual_weight must not be negative; got {self.dual_weight}.")
         for name, needs_halting in (
             ('batching "replacement"', self.batching == "replacement"),
             ("continue_target", self.continue_target),

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,19 +16,22 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from latent_rl import parallel
 from latent_rl.batches import Batching, Supervised, training_puzzles
 from latent_rl.episodes import Episodes
-from latent_rl.errors import InvalidValueError, LatentRLError
+from latent_rl.errors import FileError, InvalidValueError, LatentRLError
 from latent_rl.evaluation import check_fits, evaluate_fixed
+from latent_rl.event_log import EventLog
+from latent_rl.files import deferred_stop
 from latent_rl.improvement import advantage_margin
 from latent_rl.losses import step_loss
+from latent_rl.memory import check_batch
 from latent_rl.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
+from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
-from latent_rl.reasoners.checkpoint import save_reasoner
+from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
 from latent_rl.replacement import Replacement
 from latent_rl.targets import monotonicity
 from latent_rl.tasks.base import Task, first
@@ -40,7 +45,7 @@ ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
 
 
 class DivergedError(LatentRLError, ArithmeticError):
-    """The loss is not finite."""
+    """The loss, or a weight, is not finite."""
 
 
 BATCHINGS: dict[str, Callable[[TrainConfig, Task, Puzzles, Reasoner], Batching]] = {
@@ -85,7 +90,7 @@ def train_batch(
         finished.append(step.finished)
     losses = parallel.mean(torch.stack(losses)).tolist()
     if not all(map(math.isfinite, losses)):
-        raise DivergedError(f"the loss must stay finite; got {losses}. Lower lr and muon_lr.")
+        raise DivergedError(f"the loss must stay finite; got {losses}.")
     with torch.no_grad():
         logits = step.output.conditional_logits
         margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean()
@@ -104,14 +109,24 @@ def train_batch(
 
 def provenance(config: TrainConfig) -> dict[str, Any]:
     """What a run folder records besides the architecture: config, versions, git revision."""
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
     return {
         "train": dataclasses.asdict(config),
         "versions": {name: version(name) for name in ("torch", "numpy")},
-        "revision": git.stdout.strip() or None,
+        "revision": revision(),
     }
+
+
+def revision() -> str | None:
+    """The commit that this code is checked out from; None without git, or outside a repository."""
+    try:
+        git = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"], cwd=Path(__file__).parent, capture_output=True, timeout=10,
+            check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = git.stdout.decode(errors="replace").strip()
+    return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
 
 
 def path_facts(base: Puzzles) -> dict[str, Any]:
@@ -150,8 +165,10 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
 
     The folder gets `config.json`, `reasoner.safetensors` (the average), `training.safetensors` (to resume) and
     TensorBoard logs; at the end the best number of steps is chosen on the whole validation split. A run that was
-    killed at any moment goes on with `resume` exactly as if it had not been. Within `parallel.workers()`, the workers
-    that torchrun started share every batch, and the first one validates and writes.
+    killed at any moment goes on with `resume` exactly as if it had not been. It may go on with another `num_batches`,
+    too, after its end as well: the schedules then are those of a run of that length, from where it stands. Ctrl-C ends
+    the batch, saves, and stops. Within `parallel.workers()`, the workers that torchrun started share every batch, and
+    the first one validates and writes.
 
     Args:
         config: how; what has no meaning for the reasoner is turned off, see `suited`.
@@ -163,13 +180,27 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         The moving average, ready for inference.
 
     Raises:
-        InvalidValueError: the reasoner does not fit task or config, or `out` holds a run and `resume` is not set.
+        InvalidValueError: the reasoner does not fit task or config, a batch does not fit into memory, or `out` holds a
+            run or a reasoner and `resume` is not set.
         CheckpointError: the saved state is damaged or belongs to another config.
         DivergedError: the loss is not finite.
+        FileError: `out` can't be written, or another process trains there.
     """
     task = make_task(config.task)
     check_fits(reasoner, task)
     config = suited(config, reasoner)
+    check_batch(config, reasoner)
+    if out.exists() and not out.is_dir():
+        raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
+    with parallel.claimed_by_first(out):
+        return _train(config, reasoner, task, out, resume=resume)
+
+
+def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, resume: bool) -> ModuleT:
+    """Train in a folder that is claimed."""
+    saved = out / "training.safetensors"
+    if not resume and (saved.exists() or (out / WEIGHTS).exists()):
+        raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
     average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
@@ -178,52 +209,88 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
     base = training_puzzles(config, task, num_steps)
     batching = BATCHINGS[config.batching](config, task, base, reasoner)
     state = TrainingState(reasoner, average, optimizers, batching, config)
-    saved = out / "training.safetensors"
-    if saved.exists() and not resume:
-        raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
     progress = load_training_state(saved, state) if saved.exists() else Progress()
     averaged = cast(ModuleT, average.module)
-    facts = provenance(config) | path_facts(base)
     speaks = parallel.rank() == 0
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=progress.batch + 1) if speaks else None
+    facts = provenance(config) | path_facts(base)
+    names = getattr(task, "identifiers", None)
+    if speaks and names is not None and getattr(reasoner.config, "num_puzzle_ids", False):
+        facts |= write_identifiers(out, names)
+    if speaks and (line := _extension(progress, config, num_steps)):
+        tqdm.write(line)
     started = time.monotonic() - progress.seconds
     cpu_started = time.process_time() - progress.cpu_seconds
-    bar = tqdm(
-        total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
-        disable=not speaks,
-    )  # fmt: skip
-    with bar:
-        while progress.batch < config.num_batches:
-            steps = batching.steps(progress.batch)
-            metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
-            progress = replace(
-                progress,
-                batch=progress.batch + 1,
-                seconds=time.monotonic() - started,
-                cpu_seconds=time.process_time() - cpu_started,
-                examples=progress.examples + int(metrics["train/examples"]),
-            )
-            metrics["train/examples"] = progress.examples
-            last = progress.batch == config.num_batches
-            if speaks and (progress.batch % config.validate_every == 0 or last):
-                result = evaluate_fixed(averaged, task, validation, config.validation_steps)
-                best = result.best_step
-                metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
-                metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
-                metrics["eval/best_step"] = best
-                progress.curve.append({k: v for k, v in progress.facts().items() if k != "curve"} | metrics)
-            if writer is not None:
-                for name, value in metrics.items():
-                    writer.add_scalar(name, value, progress.batch)
-            solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
-            bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
-            bar.update()
-            if progress.batch % config.save_every == 0 or last:
-                if speaks:
-                    save_reasoner(averaged, out, facts | progress.facts())
-                save_training_state(saved, state, progress)
-    if writer is not None:
-        writer.close()
-        chosen = decoding(averaged, task, config.validation_steps)
-        save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
+    kept = progress.batch
+    # Several workers would see a signal at different batches, and wait for each other.
+    stops: AbstractContextManager[list[int]] = deferred_stop() if parallel.num_workers() == 1 else nullcontext([])
+    try:
+        log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
+        bar = tqdm(
+            total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
+            disable=not speaks,
+        )  # fmt: skip
+        with bar, stops as signals:
+            while progress.batch < config.num_batches and not signals:
+                steps = batching.steps(progress.batch)
+                metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
+                progress = replace(
+                    progress,
+                    batch=progress.batch + 1,
+                    seconds=time.monotonic() - started,
+                    cpu_seconds=time.process_time() - cpu_started,
+                    examples=progress.examples + int(metrics["train/examples"]),
+                )
+                metrics["train/examples"] = progress.examples
+                last = progress.batch == config.num_batches
+                if speaks and (progress.batch % config.validate_every == 0 or last):
+                    result = evaluate_fixed(averaged, task, validation, config.validation_steps)
+                    best = result.best_step
+                    metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
+                    metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
+                    metrics["eval/best_step"] = best
+                    row = {k: v for k, v in progress.facts().items() if k not in ("curve", "extensions")}
+                    progress.curve.append(row | metrics)
+                if log is not None:
+                    log.scalars(metrics, progress.batch)
+                solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
+                bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
+                bar.update()
+                if progress.batch % config.save_every == 0 or last or signals:
+                    check_finite(averaged)
+                    if speaks:
+                        save_reasoner(averaged, out, facts | progress.facts())
+                    save_training_state(saved, state, progress)
+                    kept = progress.batch
+        if speaks:
+            chosen = decoding(averaged, task, config.validation_steps)
+            save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
+    except DivergedError as error:
+        left = f"{out} keeps this one up to batch {kept}" if kept else "nothing of this one was saved"
+        raise DivergedError(f"{error} Train anew with lower --lr and --muon-lr; {left}.") from error
+    except FileError as error:
+        left = f"the run up to batch {kept}" if kept else "nothing of the run"
+        raise FileError(f"{error} {out} keeps {left}; go on with --resume when that is mended.") from error
     return averaged.requires_grad_(False).eval()
+
+
+def check_finite(reasoner: nn.Module) -> None:
+    """Refuse to save what could not be loaded.
+
+    Raises:
+        DivergedError: a weight is a NaN or an infinity.
+    """
+    if not all(bool(value.isfinite().all()) for value in reasoner.state_dict().values()):
+        raise DivergedError("the weights must stay finite; some are not.")
+
+
+def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str | None:
+    """What a run says that goes on from here with another number of batches than it was planned for."""
+    if not progress.extensions or progress.extensions[-1]["batch"] != progress.batch:
+        return None
+    planned = progress.extensions[-1]["num_batches"]
+    total, step = config.num_batches * num_steps, progress.batch * num_steps
+    return (
+        f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run"
+        f" of {config.num_batches} batches: its learning rate is {warmup_cosine(step, total, config.warmup_steps):.0%}"
+        " of its peak here."
+    )

@@ -1,23 +1,28 @@
-"""Everything a training needs to go on exactly: one safetensors file, written atomically, no pickle."""
+"""Everything a training needs to go on exactly: one safetensors file with a checksum, written atomically, no pickle."""
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from latent_rl import parallel
 from latent_rl.batches import Batching
 from latent_rl.config import from_dict
-from latent_rl.errors import CheckpointError
-from latent_rl.files import write_atomically
+from latent_rl.errors import CheckpointError, InvalidValueError, one_line
+from latent_rl.files import checksum, write_atomically
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.train_config import TrainConfig
+
+HARMLESS = ("num_batches", "save_every", "validate_every", "num_validation", "validation_steps")
+"""Options that a run may go on with other values of: how long it is, and what does not touch the weights."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Progress:
         cpu_seconds: of this process, all its threads together, validations included; not of the compiler it calls.
         examples: puzzles that have had their last step.
         curve: one row for each validation.
+        extensions: one row for each time that the run went on with another number of batches: how many it was planned
+            for, and how many were done then.
     """
 
     batch: int = 0
@@ -37,6 +44,7 @@ class Progress:
     cpu_seconds: float = 0.0
     examples: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+    extensions: list[dict[str, int]] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """The same as plain JSON values, for the run's `config.json`."""
@@ -47,7 +55,7 @@ class Progress:
 class TrainingState:
     """The live objects of a run, and the config they were made from."""
 
-    reasoner: nn.Module
+    reasoner: ReasonerModule
     average: AveragedModel
     optimizers: list[Optimizer]
     batching: Batching
@@ -91,32 +99,82 @@ def save_training_state(path: Path, state: TrainingState, progress: Progress) ->
 
     All workers must call it, as each holds a part of the state; the first one writes.
     """
-    facts = {"config": asdict(state.config), **asdict(progress)}
+    facts = {"config": asdict(state.config), **_shape(state.reasoner), **asdict(progress)}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state.tensors().items()}
     if parallel.rank() == 0:
-        write_atomically(path, save_tensors(tensors, {"facts": json.dumps(facts)}))
+        write_atomically(path, sealed(save_tensors(tensors, {"facts": json.dumps(facts), "checksum": _UNSEALED})))
+
+
+_UNSEALED = "0" * 64
+_CHECKSUM = re.compile(rb'"checksum":"([0-9a-f]{64})"')
+
+
+def sealed(content: bytes) -> bytes:
+    """A state's file with the checksum of all of it, but for the checksum itself, in the place that its header has.
+
+    Raises:
+        ValueError: there is no such place.
+    """
+    place = _CHECKSUM.search(content)
+    if place is None:
+        raise ValueError("it has no checksum")
+    before, after = content[: place.start(1)], content[place.end(1) :]
+    return before + checksum(before + _UNSEALED.encode() + after).encode() + after
 
 
 def load_training_state(path: Path, state: TrainingState) -> Progress:
     """Put a saved state into the live objects and return how far it is.
 
     Raises:
-        CheckpointError: the file is damaged, or its config is not the one of this run.
+        CheckpointError: the file is damaged, or its options are not those of this run.
+        InvalidValueError: the run has done more batches than it is asked for now.
     """
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # Fields that are younger than the file count as their defaults.
-        theirs, ours = asdict(from_dict(TrainConfig, facts["config"])), asdict(state.config)
-        differing = {name for name in ours if theirs[name] != ours[name]}
+        content = path.read_bytes()
+        if sealed(content) != content:
+            raise ValueError("its checksum is another, so it is damaged")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} must be a whole training state: {one_line(error)}. Copy it again, or train anew in another --out."
+        ) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    facts = json.loads(header["__metadata__"]["facts"])
+    _check_options(path, facts, state)
+    # Counts that are younger than the file count as their defaults.
+    progress = Progress(**{name: facts[name] for name in asdict(Progress()) if name in facts})
+    asked, planned = state.config.num_batches, facts["config"]["num_batches"]
+    if asked < progress.batch:
+        raise InvalidValueError(
+            f"--num-batches must be at least {progress.batch}, the batches that {path} has done; got {asked}."
+        )
+    try:
+        state.load(load_tensors(content))
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} must fit this reasoner and its optimizers: {one_line(error)}.") from error
+    if asked == planned:
+        return progress
+    extension = {"batch": progress.batch, "num_batches": planned}
+    return replace(progress, extensions=[*progress.extensions, extension])
+
+
+def _shape(reasoner: ReasonerModule) -> dict[str, Any]:
+    return {"architecture": type(reasoner).__name__.lower(), "reasoner": asdict(reasoner.config)}
+
+
+def _check_options(path: Path, facts: dict[str, Any], state: TrainingState) -> None:
+    """Refuse a state that was saved with other options than `HARMLESS` ones, and name them as they are typed."""
+    # Fields that are younger than the file count as their defaults.
+    pairs = [(asdict(from_dict(TrainConfig, facts["config"])), asdict(state.config))]
+    ours = _shape(state.reasoner)
+    pairs.append(({"architecture": facts["architecture"]}, {"architecture": ours["architecture"]}))
+    if facts["architecture"] == ours["architecture"]:
+        theirs = asdict(from_dict(type(state.reasoner.config), facts["reasoner"]))
+        pairs.append((theirs, ours["reasoner"]))
+    for then, now in pairs:
+        differing = [name for name in now if then[name] != now[name] and name not in HARMLESS]
         if differing:
+            options = ", ".join(f"--{n.replace('_', '-')} (was {then[n]}, is {now[n]})" for n in differing)
             raise CheckpointError(
-                f"{path} must belong to a run with the same config; {', '.join(sorted(differing))} differ."
-                " Resume with the same options, or choose another --out."
+                f"{path} must belong to a run with the same options; these differ: {options}."
+                " Resume with the options of then, or choose another --out."
             )
-        state.load(tensors)
-        # So do counts.
-        return Progress(**{name: facts[name] for name in asdict(Progress()) if name in facts})
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} must be a whole training state of this reasoner: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import PuzzleError, one_line
 from latent_rl.tasks.base import Task
 from latent_rl.types import Puzzles
 
@@ -43,9 +43,11 @@ def read_trajectories(file: Path, task: Task, num_steps: int) -> RecordedPuzzles
             board that is none of the task's, a last step that does not solve the puzzle.
     """
     try:
+        if file.is_char_device():
+            raise ValueError("it is a device")  # which may never end
         lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PuzzleError(f"{file} must be a readable text file: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise PuzzleError(f"{file} must be a readable text file: {one_line(error)}.") from error
     inputs, paths = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -72,8 +74,8 @@ def _read_line(line: str, task: Task) -> tuple[Tensor, Tensor]:
     """One puzzle, int64 [L], and its projected steps, int64 [R, L]."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PuzzleError(f"a line must be a JSON object: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise PuzzleError(f"a line must be a JSON object: {one_line(error)}.") from error
     if not isinstance(record, dict) or set(record) != {"input", "steps"}:
         got = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
         raise PuzzleError(f"a line must be a JSON object with the keys input and steps; got {got or 'no key'}.")

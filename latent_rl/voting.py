@@ -12,6 +12,7 @@ from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation import check_fits, unroll
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.arc import Arc, Riddle
+from latent_rl.tasks.arc_data import ArcTask
 from latent_rl.tasks.arc_grids import Grid, to_grid
 from latent_rl.tasks.base import Split
 
@@ -80,17 +81,23 @@ class Ranking:
     candidates: list[list[Candidate]]
     num_views: int
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether all answers are known."""
+        return all(answer.size for _, answer in self.riddle.task.tests)
+
     def pass_at(self, k: int) -> float:
         """The share of the test inputs that `k` attempts solve."""
         return pass_at(k, self.candidates, [answer for _, answer in self.riddle.task.tests])
 
     def submission(self) -> list[dict[str, list[list[int]]]]:
         """Two attempts for each test input, in the official format; the first one again if there is no second."""
-        attempts = []
-        for ranked in self.candidates:
-            grids = [candidate.grid.tolist() for candidate in ranked[:2]] or [NO_GRID.tolist()]
-            attempts.append({"attempt_1": grids[0], "attempt_2": grids[-1]})
-        return attempts
+        return [_attempts(ranked) for ranked in self.candidates]
+
+
+def _attempts(ranked: Sequence[Candidate] = ()) -> dict[str, list[list[int]]]:
+    grids = [candidate.grid.tolist() for candidate in ranked[:2]] or [NO_GRID.tolist()]
+    return {"attempt_1": grids[0], "attempt_2": grids[-1]}
 
 
 @torch.no_grad()
@@ -123,12 +130,14 @@ def rank(reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views:
     """Ask every test input of a split: one ranking for each of ARC's tasks in it.
 
     Raises:
-        InvalidValueError: the reasoner does not fit, or a number is below 1.
+        InvalidValueError: the reasoner does not fit, a number is below 1, or the split has no task.
     """
     check_fits(reasoner, task)
     for name, number in (("steps", num_steps), ("views", max_views)):
         if number is not None and number < 1:
             raise InvalidValueError(f"the number of {name} must be at least 1; got {number}.")
+    if not any(riddle.split == split for riddle in task.riddles):
+        raise InvalidValueError(f"{task.name} must have {split} tasks to vote on; it has none that can be asked.")
     rankings = []
     for riddle in task.riddles:
         if riddle.split == split:
@@ -138,6 +147,13 @@ def rank(reasoner: Reasoner, task: Arc, split: Split, num_steps: int, max_views:
     return rankings
 
 
-def submission(rankings: Iterable[Ranking]) -> dict[str, Any]:
-    """The attempts for all tasks in the official format: {task: [{"attempt_1": grid, "attempt_2": grid}, ...]}."""
-    return {ranking.riddle.task.name: ranking.submission() for ranking in rankings}
+def submission(rankings: Iterable[Ranking], left_out: Iterable[ArcTask] = ()) -> dict[str, Any]:
+    """The attempts for all tasks in the official format: {task: [{"attempt_1": grid, "attempt_2": grid}, ...]}.
+
+    Args:
+        rankings: of the tasks that were asked.
+        left_out: those that were not; the format wants attempts for them, too.
+    """
+    return {ranking.riddle.task.name: ranking.submission() for ranking in rankings} | {
+        task.name: [_attempts() for _ in task.tests] for task in left_out
+    }

@@ -15,7 +15,7 @@ from latent_rl.envs.actions import Decision, make_action
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
 from latent_rl.evaluation import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner
+from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, seal
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.trainer import TrainConfig, train
@@ -102,6 +102,7 @@ def test_folders_of_before_the_new_fields_load(tmp_path) -> None:
     )  # fmt: skip
     facts["reasoner"] = {name: facts["reasoner"][name] for name in old}
     (tmp_path / CONFIG).write_text(json.dumps(facts))
+    seal(tmp_path)
     assert load_reasoner(tmp_path).config == reasoner.config
 
 
@@ -240,7 +241,8 @@ def test_unsuitable_puzzle_ids_are_refused() -> None:
     [
         ({"num_puzzle_positions": 0}, "must be all 0, or all positive"),
         ({"puzzle_width": 33}, "at most num_puzzle_positions \\* width"),
-        ({"num_puzzle_ids": -1}, "must be all 0"),
+        ({"num_puzzle_ids": -1}, "num_puzzle_ids must be a whole number in"),
+        ({"num_puzzle_ids": 0}, "must be all 0"),
         ({"positions": "rotray"}, "did you mean 'rotary'"),
         ({"mixer": "mlp_cel_norm"}, "did you mean 'mlp_cell_norm'"),
     ],
@@ -248,5 +250,5 @@ def test_unsuitable_puzzle_ids_are_refused() -> None:
 def test_impossible_shapes_are_refused(changes: dict, message: str) -> None:
     with pytest.raises((InvalidValueError, UnknownNameError), match=message):
         TRMConfig(**{**BASE, **PUZZLES, **changes})
-    with pytest.raises(InvalidValueError, match="num_answer_layers must be at least 1"):
+    with pytest.raises(InvalidValueError, match=r"num_answer_layers must be a whole number in \[1, 1024\]"):
         HRMConfig(**BASE, num_answer_layers=0)

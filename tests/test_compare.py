@@ -152,12 +152,11 @@ def test_marks_tell_givens_commits_right_and_wrong() -> None:
     episode = list(frames(core, Always(), BASE.map(lambda tensor: tensor[:1]), torch.tensor([3])))
     given = TASK.is_given(BASE.inputs[:1])[0]
     for frame in episode:
-        marks = frame.marks(core)
-        assert [kind == "given" for _, kind in marks] == given.tolist()
-    kinds = {kind for frame in episode for _, kind in frame.marks(core)}
-    assert {"given", "blank", "wrong"} <= kinds
+        assert [kind == "given" for kind in frame.board.kinds] == given.tolist()
+    assert {"given", "blank", "answer"} <= {kind for frame in episode for kind in frame.board.kinds}
+    assert any(frame.board.wrong.any() for frame in episode)
     console = Console(record=True, width=120)
-    show_episode(console, core, "always", episode)
+    show_episode(console, "always", episode)
     text = console.export_text()
     assert "step   1  refine" in text
     assert "commit_forced" in text

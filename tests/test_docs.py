@@ -121,7 +121,7 @@ def test_a_task_or_a_network_of_your_own_fits_in_60_lines(name: str) -> None:
 def test_the_code_runs(page: Path, folder: Path) -> None:
     """In the page's order: files are saved, commands run, and other Python blocks share one session."""
     if page.stem == "ecosystem":
-        for module in ("sb3_contrib", "torchrl"):
+        for module in ("sb3_contrib", "torchrl", "moviepy"):
             if importlib.util.find_spec(module) is None:
                 pytest.skip(f"needs {module}: pip install latent_rl[ecosystem]")
     session: list[str] = []

@@ -11,7 +11,7 @@ from helpers import TASK, random_core, random_reasoner
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs import ACTIONS, EnvConfig, LatentReasoningEnv
+from latent_rl.envs import ACTIONS, EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.tasks.registry import make_task
@@ -24,7 +24,7 @@ MODES = ["halt", "refine", "joint", "continuous", (*ACTIONS, "refine_w0.5")]
 @pytest.mark.parametrize("actions", MODES)
 def test_every_action_mode_passes_both_checkers(actions: object) -> None:
     env = gym.make("LatentReasoning-v0", actions=actions, **SMALL)
-    gymnasium_check(env.unwrapped, skip_render_check=True)
+    gymnasium_check(env.unwrapped)
     sb3_check(env.unwrapped)
 
 
@@ -131,16 +131,6 @@ def test_a_step_before_reset_or_after_the_end_is_refused() -> None:
     env.step(0)
     with pytest.raises(InvalidValueError, match="reset"):
         env.step(1)
-
-
-def test_rendering_draws_the_board() -> None:
-    env = gym.make("LatentReasoning-v0", render_mode="ansi", **SMALL)
-    env.reset(seed=0)
-    env.step(1)
-    drawn = env.render()
-    assert sum(symbol.isdigit() for symbol in drawn) == TASK.seq_len
-    with pytest.raises(UnknownNameError, match="ansi"):
-        LatentReasoningEnv(render_mode="rgb", **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from helpers import logged
 from safetensors.torch import load_file
 
 from latent_rl import parallel
+from latent_rl.files import claimed
 
 STATE = "training.safetensors"
 TINY: dict[str, Any] = {
@@ -89,6 +90,22 @@ def test_the_command_trains_under_torchrun(tmp_path: Path) -> None:
     )
     assert refused.returncode != 0
     assert "must be a multiple of the number of workers; got 7 and 2" in refused.stderr
+
+
+@pytest.mark.slow
+def test_all_workers_are_refused_a_folder_that_another_run_uses(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "latent_rl",
+        "train", "--task", "sudoku4x4", "--num-batches", "1", "--batch-size", "8", "--width", "16", "--num-validation",
+        "8", "--validation-steps", "2", "--out", str(tmp_path),
+    ]  # fmt: skip
+    with claimed(tmp_path, is_file=False):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "latent-rl: " in done.stderr
+    assert "must have one writer" in done.stderr
+    assert "trainer.py" not in done.stderr
+    assert not (tmp_path / STATE).exists()
 
 
 def test_one_worker_needs_nobody() -> None:

@@ -1,7 +1,6 @@
 """TRM: the contract of a reasoner, the recursion by hand, checkpoints."""
 
 import copy
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from helpers import TASK, random_reasoner
 from torch import nn
 from torch.nn import functional as F
 
-from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners import trm
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
@@ -293,7 +292,7 @@ def test_a_copy_of_a_compiled_reasoner_has_weights_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 0}, "width must be at least 1"),
+        ({"width": 0}, "width must be a whole number in"),
         ({"mixer": "atention"}, "did you mean 'attention'"),
         ({"mixer": "attention", "width": 20, "num_heads": 4}, "multiple of 2 \\* num_heads"),
     ],
@@ -310,45 +309,9 @@ def test_wrong_inputs_are_refused() -> None:
             reasoner.step(bad, reasoner.initial_carry(8), 0)
 
 
-class TestDamage:
-    """Each damaged checkpoint gets one clear error."""
-
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        save_reasoner(random_reasoner(), tmp_path)
-        return tmp_path
-
-    def refused(self, folder: Path, message: str) -> None:
-        with pytest.raises(CheckpointError, match=message):
-            load_reasoner(folder)
-
-    def test_truncated_weights(self, folder: Path) -> None:
-        weights = folder / "reasoner.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-10])
-        self.refused(folder, "must hold the weights")
-
-    def test_missing_weights(self, folder: Path) -> None:
-        (folder / "reasoner.safetensors").unlink()
-        self.refused(folder, "must hold the weights")
-
-    def test_weights_of_another_shape(self, folder: Path, tmp_path: Path) -> None:
-        save_reasoner(random_reasoner(width=32), tmp_path / "other")
-        (tmp_path / "other" / "reasoner.safetensors").replace(folder / "reasoner.safetensors")
-        self.refused(folder, "size mismatch")
-
-    def test_a_config_with_an_unknown_key(self, folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        config["reasoner"]["widht"] = 3
-        (folder / "config.json").write_text(json.dumps(config))
-        self.refused(folder, "did you mean 'width'")
-
-    def test_a_config_that_is_no_json(self, folder: Path) -> None:
-        (folder / "config.json").write_text("{")
-        self.refused(folder, "readable JSON")
-
-    def test_an_unknown_name(self) -> None:
-        with pytest.raises(UnknownNameError, match="neither shipped nor a folder"):
-            load_reasoner("sudoku5x5")
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
+    with pytest.raises(UnknownNameError, match="neither shipped nor a folder"):
+        load_reasoner("sudoku5x5")
 
 
 @pytest.mark.parametrize("name", shipped_reasoners())

@@ -274,7 +274,7 @@ def test_evaluation_runs_all_steps_whatever_the_halting_head_says() -> None:
     [
         ({"batching": "replacment"}, "did you mean 'replacement'"),
         ({"batching": "episodes"}, 'halt_exploration acts with batching "replacement" alone'),
-        ({"halt_exploration": 1.5}, r"halt_exploration must be in \[0, 1\]"),
+        ({"halt_exploration": 1.5}, r"halt_exploration must be a number in \[0, 1\]"),
         ({"halt_weight": 0.0}, 'halt_weight must be positive with batching "replacement"'),
     ],
 )

@@ -16,14 +16,16 @@ import pytest
 import torch
 from helpers import TASK, logged, random_reasoner, undecided
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.losses import step_loss
+from latent_rl.optim import warmup_cosine
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM
 from latent_rl.trainer import TrainConfig, train
+from latent_rl.training_state import sealed
 
 TINY = TrainConfig(
     task="sudoku4x4", num_batches=6, batch_size=8, num_validation=8, validate_every=2, validation_steps=3, save_every=2
@@ -108,9 +110,9 @@ def test_states_of_before_the_newer_options_resume(tmp_path: Path) -> None:
         facts = json.loads(file.metadata()["facts"])
     for name in ("batching", "halt_exploration", "continue_target"):
         del facts["config"][name]
-    del facts["cpu_seconds"], facts["examples"]
-    save_file(load_file(state), state, {"facts": json.dumps(facts)})
-    with pytest.raises(CheckpointError, match=r"batching, .*differ"):
+    del facts["cpu_seconds"], facts["examples"], facts["extensions"], facts["reasoner"]["injection_first"]
+    state.write_bytes(sealed(save(load_file(state), {"facts": json.dumps(facts), "checksum": "0" * 64})))
+    with pytest.raises(CheckpointError, match=r"--batching \(was episodes, is replacement\), .*--halt-exploration"):
         train(REPLACEMENT, fresh(), tmp_path / "old", resume=True)
     train(EPISODES, fresh(), tmp_path / "old", resume=True)
     assert_same_state(tmp_path / "whole", tmp_path / "old")
@@ -152,13 +154,45 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     train(TINY, fresh(), tmp_path)
     with pytest.raises(InvalidValueError, match="--resume"):
         train(TINY, fresh(), tmp_path)
-    with pytest.raises(CheckpointError, match="batch_size differ"):
-        train(dataclasses.replace(TINY, batch_size=4), fresh(), tmp_path, resume=True)
+    changed = dataclasses.replace(TINY, batch_size=4, lr=1.0)
+    with pytest.raises(CheckpointError, match=r"--batch-size \(was 8, is 4\), --lr \(was 0.002, is 1.0\)"):
+        train(changed, fresh(), tmp_path, resume=True)
+    (tmp_path / STATE).unlink()
+    with pytest.raises(InvalidValueError, match="must not hold a run already"):  # a reasoner alone, say an imported one
+        train(TINY, fresh(), tmp_path)
 
 
-def test_a_damaged_training_state_is_refused(tmp_path: Path) -> None:
-    train(TINY, fresh(), tmp_path)
-    state = tmp_path / STATE
-    state.write_bytes(state.read_bytes()[:-20])
-    with pytest.raises(CheckpointError, match="whole training state"):
-        train(TINY, fresh(), tmp_path, resume=True)
+def test_a_run_goes_on_after_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the schedules of the longer run, exactly, and can itself be cut and go on."""
+    short, long = (dataclasses.replace(EPISODES, num_batches=n, warmup_steps=1) for n in (4, 8))
+    for folder in ("one", "other"):
+        train(short, fresh(), tmp_path / folder)
+    capsys.readouterr()
+    train(long, fresh(), tmp_path / "one", resume=True)
+    said = capsys.readouterr().out
+    assert "goes on from batch 4 to 8 instead of 4" in said
+    assert "learning rate is 52% of its peak" in said
+    for num_steps in (3, 15):
+        with killed_after(num_steps):
+            train(long, fresh(), tmp_path / "other", resume=True)
+    train(long, fresh(), tmp_path / "other", resume=True)
+    assert_same_state(tmp_path / "one", tmp_path / "other")
+    assert logged(tmp_path / "one", "train/loss") == logged(tmp_path / "other", "train/loss")
+    factors = logged(tmp_path / "one", "train/lr_factor")
+    assert factors[8] < factors[4] < factors[5] == pytest.approx(warmup_cosine(5 * 6 - 1, 8 * 6, 1))
+    facts = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert facts["extensions"] == [{"batch": 4, "num_batches": 4}]
+    assert (facts["batch"], facts["train"]["num_batches"]) == (8, 8)
+    assert "decoding" in facts
+    with pytest.raises(InvalidValueError, match=r"--num-batches must be at least 8, .* has done; got 6"):
+        train(dataclasses.replace(long, num_batches=6), fresh(), tmp_path / "one", resume=True)
+
+
+def test_a_run_may_save_and_validate_at_other_times(tmp_path: Path) -> None:
+    """That changes no weight."""
+    train(TINY, fresh(), tmp_path / "whole")
+    with killed_after(2 * 6 + 1):
+        train(TINY, fresh(), tmp_path / "cut")
+    other = dataclasses.replace(TINY, save_every=3, validate_every=1, num_validation=4, validation_steps=1)
+    train(other, fresh(), tmp_path / "cut", resume=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "cut")

@@ -236,7 +236,7 @@ def test_digging_proves_uniqueness(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (LINE[:-1], "must have 81 symbols; got 80"),
-        ("x" + LINE[1:], "got 'x' at position 1"),
+        ("z" + LINE[1:], "got 'z' at position 1"),
         ("55" + LINE[2:], "5 stands more than once in row 1"),
         (LINE[:2] + "8" + LINE[3:], "8 stands more than once in column 3"),
     ],
@@ -287,7 +287,7 @@ class TestFiles:
             ("p.txt", "# nothing\n", "at least one puzzle"),
             ("p.txt", f"{LINE}\n{LINE[1:]}\n", r"p\.txt, line 2: .*81 symbols"),
             ("p.txt", "." * 81, r"p\.txt, line 1: .*several solutions"),
-            ("p.csv", "source,question\n", r"p\.csv, line 1: .*answer is missing"),
+            ("p.csv", "source,question\n", r"p\.csv must hold puzzles of sudoku9x9; line 1"),
             ("p.csv", f"question,answer\n{LINE}\n", r"line 2: the row is shorter"),
             ("p.csv", f"question,answer\n{LINE},{ANSWER[::-1]}\n", r"line 2: the answer does not solve"),
             ("p.csv", f"question,answer\n{LINE},{LINE}\n", r"line 2: the answer does not solve"),

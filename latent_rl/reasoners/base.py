@@ -2,13 +2,16 @@
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import CompilationError, InvalidValueError, one_line
 from latent_rl.types import Carry, ReasonerOutput
+
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -54,7 +57,8 @@ class ReasonerModule(nn.Module, ABC):
     """A reasoner with weights: what `latent_rl.train` trains, `save_reasoner` and `load_reasoner` keep.
 
     A subclass of your own needs an `__init__(config)`, a `step`, and an entry in `checkpoint.ARCHITECTURES`. Muon moves
-    the matrices of the submodules called `blocks`, AdamW the rest.
+    the matrices of the submodules called `blocks`, AdamW the rest. Loading first makes it on torch's "meta" device, where
+    it takes no memory, to see which weights it needs; an `__init__` that can't be run there is run as it is.
 
     Args:
         config: a frozen dataclass of plain values with at least `vocab_size`, `seq_len`, `width`, `num_latent_updates`
@@ -109,9 +113,9 @@ def chosen_device(name: str | None = None) -> torch.device:
         gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         name = gpu if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=name).item()  # "meta" would pass for a device, but has no numbers
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = one_line(str(error).partition("\n")[0])
         raise InvalidValueError(f"the device must be one of this machine, such as cpu; got {name}: {reason}") from error
     return torch.device(name)
 
@@ -122,3 +126,23 @@ def best_compute_dtype() -> torch.dtype:
     if native or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def compiled_function(function: Callable[..., Result], **options: Any) -> Callable[..., Result]:
+    """What `torch.compile` makes of a function, which it does at the first call.
+
+    Raises:
+        CompilationError: by that call, if it can't be compiled here.
+    """
+    inner = torch.compile(function, **options)
+
+    def run(*arguments: Any) -> Result:
+        try:
+            return inner(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = one_line(str(error).partition("\n\nSet TORCHDYNAMO_VERBOSE")[0])
+            raise CompilationError(
+                f"compiling needs a C++ compiler that works, such as g++: {reason} Install one, or leave out --compile."
+            ) from error
+
+    return run

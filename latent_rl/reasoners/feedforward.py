@@ -1,10 +1,11 @@
 """A network without recursion: one pass through blocks that each have weights of their own."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
+from latent_rl.config import DEPTH
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.trm import TRM, TRMConfig, run_blocks
 from latent_rl.types import Carry, ReasonerOutput
@@ -20,7 +21,7 @@ SHARED = (
 class FeedForwardConfig(TRMConfig):
     """Shape of a network without recursion; what only recursion needs is fixed."""
 
-    num_passes: int = 1
+    num_passes: Annotated[int, DEPTH] = 1
     """Forward passes that the network counts as: those of the recursive reasoner that it is compared with."""
     num_latent_updates: int = 1
     """Fixed: there is no recursion."""
@@ -46,8 +47,6 @@ class FeedForwardConfig(TRMConfig):
                 raise InvalidValueError(
                     f"FeedForwardConfig.{name} must be {only}, as there is no recursion; got {getattr(self, name)}."
                 )
-        if self.num_passes < 1:
-            raise InvalidValueError(f"FeedForwardConfig.num_passes must be at least 1; got {self.num_passes}.")
 
     @property
     def passes_per_step(self) -> int:

@@ -1,36 +1,31 @@
 """HRM: a TRM with two networks, one for the scratchpad and one for the answer, trained by a one-step gradient."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.trm import TRM, TRMConfig, make_blocks, run_blocks
+from latent_rl.config import DEPTH
+from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig, make_blocks, run_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
 class HRMConfig(TRMConfig):
     """Shape of an HRM. Defaults: its schedule (T=2, n=2, 16 steps) and its Q-halting."""
 
-    num_answer_layers: int = 1
+    num_answer_layers: Annotated[int, LAYERS] = 1
     """Blocks in the answer's network; `num_layers` counts those of the latent's."""
     mixer: str = "attention"
     """How cells see each other."""
-    num_cycles: int = 2
+    num_cycles: Annotated[int, DEPTH] = 2
     """T; all but the last run without gradient."""
-    num_supervision_steps: int = 16
+    num_supervision_steps: Annotated[int, DEPTH] = 16
     """N_sup: how many steps it is trained for."""
     step_embedding: bool = False
     """Embed the integer step index and add it to the input embedding."""
     continue_head: bool = True
     """Give the halting head a second logit, the value of another step (Q-halting)."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if self.num_answer_layers < 1:
-            raise InvalidValueError(f"HRMConfig.num_answer_layers must be at least 1; got {self.num_answer_layers}.")
 
     @property
     def num_networks(self) -> int:

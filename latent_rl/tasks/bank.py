@@ -2,6 +2,10 @@
 
 import io
 import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from latent_rl.errors import PuzzleError, one_line
 from latent_rl.files import write_atomically
 from latent_rl.tasks.base import Split, check_split
 from latent_rl.types import Puzzles
@@ -22,20 +27,41 @@ def load_bank(name: str, split: Split) -> Puzzles:
 
     Raises:
         UnknownNameError: there is no such split.
+        PuzzleError: the file is damaged, or another task's.
     """
     check_split(split)
-    with np.load(FOLDER / f"{name}.npz") as file:
+    with _opened(name) as file:
+        if (task := json.loads(str(file["facts"])).get("task")) != name:
+            raise ValueError(f"it is that of {task}")
         labels = file[f"{split}_answers"]
         given = np.unpackbits(file[f"{split}_given"], axis=1, count=labels.shape[1]).astype(bool)
-    inputs = np.where(given, labels, 1)
+        inputs = np.where(given, labels, 1)
     return Puzzles(torch.from_numpy(inputs).long(), torch.from_numpy(labels).long())
 
 
 def bank_facts(name: str) -> dict[str, Any]:
-    """How a shipped bank was made: generator, seed, counts, sha256 of its content."""
-    with np.load(FOLDER / f"{name}.npz") as file:
+    """How a shipped bank was made: generator, seed, counts, sha256 of its content.
+
+    Raises:
+        PuzzleError: the file is damaged.
+    """
+    with _opened(name) as file:
         facts: dict[str, Any] = json.loads(str(file["facts"]))
     return facts
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Any]:
+    """A shipped bank's arrays. They carry checksums, as all that is zipped; what meets damage fails in many ways."""
+    path = FOLDER / f"{name}.npz"
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            yield file
+    except (
+        OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, MemoryError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise PuzzleError(f"{path} must be a whole bank of puzzles: {one_line(error)}. Install anew.") from error
 
 
 def save_bank(path: Path, splits: dict[Split, Puzzles], facts: dict[str, Any]) -> None:

@@ -122,6 +122,13 @@ def num_puzzle_ids(task: Task) -> int:
     return count
 
 
+def clashes(task: Task, answers: Tensor) -> Tensor:
+    """Bool [B, L]: cells of the answers that break a rule together, as the task's method of that name tells; none if it
+    has no such method."""
+    find: Callable[[Tensor], Tensor] | None = getattr(task, "clashes", None)
+    return torch.zeros_like(answers, dtype=torch.bool) if find is None else find(answers)
+
+
 def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
     """The first `num_puzzles` base puzzles of a split as they are, all if it has fewer: the same for everyone.
 

@@ -1,22 +1,28 @@
 """A folder of a user's puzzles as a task: which rules it goes by, and where its puzzles come from."""
 
 import math
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import PuzzleError, one_line
+from latent_rl.notes import note
+from latent_rl.puzzle_ids import IDENTIFIERS, read_identifiers
+from latent_rl.tasks.arc import Arc
+from latent_rl.tasks.arc_data import arc_sets, load_arc
 from latent_rl.tasks.base import Source, Split, Task
 from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
-from latent_rl.tasks.puzzle_io import at_line, puzzle_rows
-from latent_rl.tasks.stored import FACTS, StoredPuzzles, num_validation, read_arrays
+from latent_rl.tasks.puzzle_io import at_line, read_rows, text_lines
+from latent_rl.tasks.stored import FACTS, VALIDATIONS, Facts, StoredPuzzles, num_validation, read_arrays, unknown_facts
 from latent_rl.tasks.sudoku import Sudoku
 from latent_rl.tasks.unruled import Unruled
 from latent_rl.types import Puzzles
@@ -25,16 +31,19 @@ _BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 _SAMPLE = 64
 """Puzzles at the beginning of a split whose labels are checked against the rules."""
 _NO_TOKEN = 255
+_CSV_HEAD = 20
+"""Lines of a CSV of which one must be a whole puzzle."""
 Rules = Sudoku | Maze | NQueens
 
 
 @lru_cache(maxsize=8)
 def folder_task(folder: Path) -> Task:
-    """The task of a folder.
+    """The task of a folder, or of a file of ARC's tasks.
 
     It holds `train` and `test` as the public scripts write them (`dataset.json`, `all__inputs.npy`, ...), or
-    `train.csv` and `test.csv` with the columns `question` and `answer`. Validation puzzles are kept back from the
-    training ones. One of the two will do, as long as the other's puzzles are not asked for.
+    `train.csv` and `test.csv`, tables with a column of puzzles and one of their answers: see `read_rows`. Validation
+    puzzles are those in `val`, or are kept back from the training ones. One part will do, as long as the others'
+    puzzles are not asked for. Or it holds ARC's tasks; see `arc_sets`.
 
     Vocabulary and length tell the rules, if the labels keep them: Sudoku, maze or N-Queens. Arrays of anything else
     become a task whose answers are right if they equal the label; see `Unruled`.
@@ -42,17 +51,21 @@ def folder_task(folder: Path) -> Task:
     Raises:
         PuzzleError: with file and reason: the folder holds neither, or what it holds is damaged.
     """
-    parts = [part for part in ("train", "test") if (folder / part / FACTS).is_file()]
+    parts = [name for name in ("train", "test", *VALIDATIONS) if (folder / name / FACTS).is_file()]
     if parts:
-        return _of_arrays(folder, "train" if "train" in parts else "test")
+        return _of_arrays(folder, parts)
     csvs = [path for part in ("train", "test") if (path := folder / f"{part}.csv").is_file()]
     if csvs:
         return _of_csvs(folder, csvs[0])
+    if arc_sets(folder):
+        load_arc(folder)  # so that damage is told at once
+        return Arc(folder.stem, folder)
     hint = f" Give the folder above it: {folder.parent}." if (folder / FACTS).is_file() else ""
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
     raise PuzzleError(
         f"a folder of puzzles must hold train/{FACTS} and test/{FACTS} with their arrays, as the public scripts write"
-        f" them, or train.csv and test.csv; {folder} holds {found or 'nothing'}.{hint}"
+        " them, or train.csv and test.csv, or training/*.json and evaluation/*.json of ARC;"
+        f" {folder} holds {found or 'nothing'}.{hint}"
     )
 
 
@@ -71,28 +84,61 @@ def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, source: Sou
     return kind(name, side, source=source)
 
 
-def _of_arrays(folder: Path, known: Split) -> Task:
+def _of_arrays(folder: Path, parts: list[str]) -> Task:
+    known: Split = "train" if "train" in parts else "test" if "test" in parts else "validation"
     facts, stored = read_arrays(folder, known)
-    sample = _sample(stored)
-    for make in rules_of(folder.name, facts.seq_len):
+    num_ids = max(Facts.read(folder / part / FACTS).num_puzzle_identifiers for part in parts)
+    if unknown := sorted({key for part in parts for key in unknown_facts(folder / part / FACTS)}):
+        note(f"{folder}: not used of {FACTS}: {one_line(', '.join(unknown), 200)}.")
+    # Puzzles with embeddings of their own have no symmetric views.
+    for make in rules_of(folder.name, facts.seq_len) if num_ids == 1 else ():
         rules = make(None)
-        # Puzzles with embeddings of their own have no symmetric views.
-        fits = rules.vocab_size == facts.vocab_size and facts.num_puzzle_identifiers == 1
-        if fits and bool(rules.verify(sample.inputs, sample.labels).any()):
-            _check(rules, stored)
-            return make(partial(_checked_arrays, folder, rules))
-    num_ids = facts.num_puzzle_identifiers
+        lowered = facts.vocab_size - rules.vocab_size
+        if lowered == 0 and _any_keeps(rules, stored):
+            return make(partial(_checked_arrays, folder, rules, lowered))
+        # nano-trm has an end token between padding and blank.
+        if lowered == 1 and _any_keeps(rules, stored.renumbered(lowered)):
+            note(f"{folder}: its tokens begin at 2, as nano-trm's do; each is read as the one below it.")
+            return make(partial(_checked_arrays, folder, rules, lowered))
     return Unruled(
         folder.name,
         facts.vocab_size,
         facts.seq_len,
         lambda split: read_arrays(folder, split)[1],
         num_puzzle_ids=num_ids if num_ids > 1 else 0,
+        identifiers=_identifiers(folder, num_ids),
     )
 
 
-def _checked_arrays(folder: Path, rules: Task, split: Split) -> Puzzles:
-    return _check(rules, read_arrays(folder, split)[1])
+def _any_keeps(rules: Rules, stored: StoredPuzzles) -> bool:
+    """Whether labels keep the rules: one will do, as one that does not is damage."""
+    if stored.lowered:
+        with suppress(PuzzleError):  # padding: no board of these rules
+            sample = _sample(stored)
+            return bool(rules.verify(sample.inputs, sample.labels).any())
+        return False
+    sample = _sample(stored)
+    if not bool(rules.verify(sample.inputs, sample.labels).any()):
+        return False
+    _check(rules, stored)
+    return True
+
+
+def _identifiers(folder: Path, num_ids: int) -> list[str] | None:
+    """What the puzzle ids mean; None if they have no file."""
+    if num_ids == 1 or not (folder / IDENTIFIERS).is_file():
+        return None
+    names = read_identifiers(folder / IDENTIFIERS)
+    if len(names) != num_ids:
+        raise PuzzleError(
+            f"{folder / IDENTIFIERS} must name the {num_ids} puzzle ids of {FACTS}; it names {len(names)}."
+        )
+    return names
+
+
+def _checked_arrays(folder: Path, rules: Task, lowered: int, split: Split) -> Puzzles:
+    _, stored = read_arrays(folder, split)
+    return _check(rules, stored.renumbered(lowered) if lowered else stored)
 
 
 def _sample(stored: StoredPuzzles) -> Puzzles:
@@ -109,18 +155,17 @@ def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:
 
 
 def _of_csvs(folder: Path, known: Path) -> Task:
-    _, question, answer = next(puzzle_rows(known, ("question", "answer")), (0, "", None))
-    for make in rules_of(folder.name, len(question)):
+    head = [line for _, line in islice(text_lines(known), _CSV_HEAD)]
+    lengths = {len(field): None for line in head for field in re.split(r'[,;\t|"]', line)}
+    for make in (make for length in lengths for make in rules_of(folder.name, length)):
         rules = make(None)
-        try:
-            boards = [rules.read_grid(text)[None] for text in (question, answer or "")]
-        except PuzzleError:
-            continue
-        if bool(rules.verify(*boards)):
-            return make(partial(_read_csv, folder, rules))
+        with suppress(PuzzleError):
+            row = next(read_rows(known, rules).rows)
+            if bool(rules.verify(*(rules.read_grid(board or "")[None] for board in (row.question, row.answer)))):
+                return make(partial(_read_csv, folder, rules))
     raise PuzzleError(
-        f"{known} must hold questions and answers of Sudoku, mazes or N-Queens, a symbol for each cell; the first"
-        f" question is {question[:40]!r} and its answer {(answer or '')[:40]!r}."
+        f"{known} must hold questions and answers of Sudoku, mazes or N-Queens, a symbol for each cell; it begins with"
+        f" {' / '.join(head)[:80]!r}."
     )
 
 
@@ -139,12 +184,13 @@ def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
 @lru_cache(maxsize=2)
 def _read_rows(path: Path, rules: Rules) -> StoredPuzzles:
     numbers, questions, answers = [], [], []
-    for number, question, answer in puzzle_rows(path, ("question", "answer")):
-        numbers.append(number)
-        questions.append(question)
-        answers.append(answer or "")
-    if not questions:
-        raise PuzzleError(f"{path} must hold at least one puzzle; got none.")
+    for row in read_rows(path, rules).rows:
+        if row.error:
+            with at_line(path, row.line):
+                raise PuzzleError(row.error)
+        numbers.append(row.line)
+        questions.append(row.question)
+        answers.append(row.answer or "")
     inputs, labels = (_encode(path, numbers, column, rules) for column in (questions, answers))
     stored = StoredPuzzles(inputs, labels, vocab_size=rules.vocab_size, least_label=1, source=str(path))
     _check(rules, stored)

@@ -71,10 +71,12 @@ def read_symbols(text: str, alphabet: Mapping[str, int], num_cells: int, task: s
     line = text.strip("\r\n" if " " in alphabet else None)
     if len(line) != num_cells:
         raise PuzzleError(f"a {task} puzzle must have {num_cells} symbols; got {len(line)}.")
-    for position, symbol in enumerate(line, 1):
-        if symbol not in alphabet:
-            raise PuzzleError(f"a {task} puzzle must have {expected}; got {symbol!r} at position {position}.")
-    return torch.tensor([alphabet[symbol] for symbol in line])
+    try:
+        return torch.tensor([alphabet[symbol] for symbol in line])
+    except KeyError as error:
+        symbol = str(error.args[0])
+        position = line.index(symbol) + 1
+        raise PuzzleError(f"a {task} puzzle must have {expected}; got {symbol!r} at position {position}.") from None
 
 
 class GridTask(ABC):

@@ -101,13 +101,21 @@ class Maze:
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Float32 [B]: the share of these that hold: a cell is as it was, or becomes part of the path; a cell of the
         path has two neighbours on it, start and goal have one; the path is a shortest one."""
+        walkable, linked = self._links(answers)
+        held = self._cells_hold(inputs, answers).sum(1) + linked.sum(1) + self._is_shortest(inputs, answers)
+        return held / (self.seq_len + walkable.sum(1) + 1)
+
+    def _links(self, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Bool [B, L] twice: the cell is on the path, or one of its ends; and it has as many neighbours there as it
+        must."""
         walkable = (answers == PATH) | (answers == START) | (answers == GOAL)
         padded = F.pad(walkable.view(-1, self.size, self.size).long(), (1, 1, 1, 1))
         near = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-        wanted = torch.where(answers == PATH, 2, 1)
-        cells, linked = self._cells_hold(inputs, answers), walkable & (near.flatten(1) == wanted)
-        held = cells.sum(1) + linked.sum(1) + self._is_shortest(inputs, answers)
-        return held / (self.seq_len + walkable.sum(1) + 1)
+        return walkable, walkable & (near.flatten(1) == torch.where(answers == PATH, 2, 1))
+
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: a cell of the path that does not have two neighbours on it."""
+        return (answers == PATH) & ~self._links(answers)[1]
 
     def _cells_hold(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B, L]: the cell is as it was, or it was free and is part of the path."""

@@ -15,7 +15,7 @@ from latent_rl.types import Puzzles, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
 """The tokens, as in the public datasets."""
-_ALPHABET = {"Q": QUEEN, "q": QUEEN} | dict.fromkeys(".0_-", EMPTY)
+_ALPHABET = dict.fromkeys("Qq1♛♕", QUEEN) | dict.fromkeys(".0_-", EMPTY)
 
 
 class NQueens:
@@ -115,6 +115,12 @@ class NQueens:
         held = lines.sum(1) + (given & (answers == QUEEN)).sum(1)
         return held / (lines.shape[1] + given.sum(1))
 
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: a queen that attacks another."""
+        queens = (answers == QUEEN).float()
+        crowded = (queens @ self._lines > 1).float()
+        return (answers == QUEEN) & (crowded @ self._lines.T > 0)
+
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: row by row."""
         return torch.arange(self.seq_len).expand_as(inputs)
@@ -125,7 +131,7 @@ class NQueens:
         Raises:
             PuzzleError: wrong length or an unknown symbol.
         """
-        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q for a queen, or one of .0_- for no queen")
+        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q or 1 for a queen, or one of .0_- for no queen")
 
     def parse(self, text: str) -> Tensor:
         """Read a board as `read_grid` does.

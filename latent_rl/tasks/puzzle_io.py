@@ -1,75 +1,155 @@
-"""Read a user's puzzles from a text file of lines or a CSV with `question` and `answer` columns."""
+"""Read a user's puzzles from a file, or from standard input, in whichever of the `layouts` they are."""
 
-import csv
+import bz2
+import gzip
+import io
+import lzma
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import chain
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import PuzzleError, one_line
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.layouts import Line, Row
+from latent_rl.tasks.recognition import NoPuzzleError, Reading, recognize
 from latent_rl.types import Puzzles
 
 STANDARD_STREAM = Path("-")
 """Stands for standard input."""
-Row = tuple[int, str, str | None]
-"""Line number, question, answer; None where the file gives no answer."""
+_MAX_LINE, _MAX_REST = 2**16, 256
+"""Characters of a line that are read, and how often as many may follow: what has more is no text of lines."""
+_COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+"""What opens a compressed file, by its first bytes."""
+_UNREADABLE = (OSError, EOFError, UnicodeError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def read_puzzles(path: Path, task: Task) -> Puzzles:
+class Collected(NamedTuple):
+    """The puzzles of a file.
+
+    Attributes:
+        puzzles: those that could be read, with their answers.
+        description: how they were found.
+        left_out: line and reason of each of the others.
+    """
+
+    puzzles: Puzzles
+    description: str
+    left_out: list[str]
+
+
+def read_puzzles(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Puzzles:
     """Read every puzzle of a file, with its answer.
 
-    The format is that of `puzzle_rows`; a CSV's answers are checked, those of other files are found by exact search.
-    Where any completion counts (`Task.is_ambiguous`), a puzzle with several is as good as another, and its label is one
-    of them.
+    Answers that the file gives are checked, others are found by exact search. Where any completion counts
+    (`Task.is_ambiguous`), a puzzle with several is as good as another, and its label is one of them.
+
+    Args:
+        path: the file; see `read_rows`.
+        task: whose puzzles they are.
+        columns: see `read_rows`.
 
     Raises:
-        PuzzleError: as `puzzle_rows`; or no puzzle in the file, a line that is no puzzle, an answer that does not solve
-            its question, a puzzle without answer, or with several where the task demands only one.
+        PuzzleError: as `read_rows`; or a row that is no puzzle, an answer that does not solve its question, a puzzle
+            without answer, or with several where the task demands only one.
     """
-    inputs, labels = [], []
-    for number, question, answer in puzzle_rows(path, ("question", "answer"), comment_of(task)):
-        with at_line(path, number):
-            puzzle = task.parse(question)
-            labels.append(task.any_answer(puzzle) if answer is None else _checked_answer(task, puzzle, answer))
-        inputs.append(puzzle)
-    if not inputs:
-        raise PuzzleError(f"{path} must hold at least one puzzle; got none.")
-    return Puzzles(torch.stack(inputs), torch.stack(labels))
+    return collect_puzzles(path, task, columns, keep_going=False).puzzles
 
 
-def comment_of(task: Task) -> str:
-    """What begins a comment in a text file of the task's puzzles: its attribute `comment`, or # if it has none."""
-    comment: str = getattr(task, "comment", "#")
-    return comment
+def collect_puzzles(path: Path, task: Task, columns: tuple[str, ...] = (), *, keep_going: bool = True) -> Collected:
+    """Read the puzzles of a file as `read_puzzles` does, but leave out the rows that are none.
+
+    Raises:
+        PuzzleError: as `read_rows`; or no row is a puzzle.
+    """
+    reading = read_rows(path, task, columns)
+    puzzles: list[tuple[Tensor, Tensor]] = []
+    left_out: list[str] = []
+    for row in reading.rows:
+        try:
+            puzzles.append(_with_answer(task, row))
+        except PuzzleError as error:
+            left_out.append(f"line {row.line}: {error}")
+            if not keep_going:
+                raise PuzzleError(f"{source_name(path)}, {left_out[0]}") from error
+    if not puzzles:
+        raise PuzzleError(f"{source_name(path)}, {left_out[0]}")
+    inputs, labels = map(torch.stack, zip(*puzzles, strict=True))
+    return Collected(Puzzles(inputs, labels), reading.description, left_out)
 
 
-def puzzle_rows(path: Path, columns: tuple[str, ...] = ("question",), comment: str = "#") -> Iterator[Row]:
-    """Stream the puzzles of a file, or of standard input, as they are written: the file is never held as a whole.
+def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
+    """Stream the puzzles of a file, or of standard input: it is never held as a whole.
 
-    A file whose name ends in `.csv`, or whose first line names a `question` column, is a CSV such as
-    `source,question,answer,rating`. Any other file holds one puzzle a line; blank lines and comments are skipped.
+    It may hold a puzzle a line, alone or among other words; a table with or without header, such as
+    `source,question,answer,rating`; or boards of several lines, drawn in many ways: see `layouts`. It may be compressed
+    by gzip, bzip2 or xz.
 
     Args:
         path: the file, or `STANDARD_STREAM`.
-        columns: what a CSV must have.
-        comment: what begins a comment in another file; see `comment_of`.
+        task: whose puzzles they are.
+        columns: names, or numbers from 1, of a table's columns with the puzzles and, if need be, with their answers;
+            otherwise names and rules tell.
 
     Raises:
-        PuzzleError: with file, line and reason: unreadable file, missing column, a row shorter than the header.
+        PuzzleError: with file and reason: it can't be read, or holds no puzzle of the task. Later, from the rows: it
+            can't be read to its end.
+        UnknownNameError: it has no such column.
     """
     try:
-        if path == STANDARD_STREAM:
-            yield from _rows(path, sys.stdin, columns, comment)
-        else:
-            with path.open(encoding="utf-8") as file:
-                yield from _rows(path, file, columns, comment)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PuzzleError(f"{source_name(path)} must be a readable text file: {error}.") from error
+        return recognize(task, text_lines(path), columns)
+    except NoPuzzleError as error:
+        raise PuzzleError(f"{source_name(path)} {error}") from error
+
+
+def read_board(task: Task, text: str) -> str:
+    """Find the one board in a text, in any of the layouts of `read_rows`: a symbol for each cell.
+
+    Raises:
+        PuzzleError: there is none, or more than one.
+    """
+    lines = text.replace("\\n", "\n").split("\n")
+    try:
+        rows = list(islice(recognize(task, iter(enumerate(lines, 1))).rows, 2))
+    except NoPuzzleError as error:
+        raise PuzzleError(f"the text {error}") from error
+    if len(rows) > 1:
+        raise PuzzleError("there must be one puzzle; got several. Give a file of them.")
+    if rows[0].error:
+        raise PuzzleError(rows[0].error)
+    return rows[0].question
+
+
+def text_lines(path: Path) -> Iterator[Line]:
+    """The lines of a text file, compressed or not, or of standard input, by number.
+
+    Raises:
+        PuzzleError: it can't be read, or not to its end.
+    """
+    number = 0
+    try:
+        with _opened(path) as file:
+            while line := file.readline(_MAX_LINE):
+                number += 1
+                if len(line) == _MAX_LINE and not any(_ends_line(file) for _ in range(_MAX_REST)):
+                    raise PuzzleError(f"{source_name(path)} must be a text of lines; line {number} does not end.")
+                yield number, line.rstrip("\n")
+    except _UNREADABLE as error:
+        if isinstance(error, PuzzleError):
+            raise
+        reason = getattr(error, "strerror", None) or one_line(error)
+        place = f", line {number + 1}," if number else ""
+        raise PuzzleError(f"{source_name(path)}{place} must be a readable text file: {reason}.") from error
 
 
 @contextmanager
@@ -86,38 +166,50 @@ def source_name(path: Path) -> str:
     return "standard input" if path == STANDARD_STREAM else str(path)
 
 
-def _checked_answer(task: Task, puzzle: Tensor, answer: str) -> Tensor:
-    label = task.parse(answer)
+def _with_answer(task: Task, row: Row) -> tuple[Tensor, Tensor]:
+    """A puzzle and its answer, int64 [L] each."""
+    if row.error:
+        raise PuzzleError(row.error)
+    puzzle = task.parse(row.question)
+    if row.answer is None:
+        return puzzle, task.any_answer(puzzle)
+    label = task.parse(row.answer)
     if not bool(task.verify(puzzle[None], label[None])):
         raise PuzzleError("the answer does not solve the question.")
-    return label
+    return puzzle, label
 
 
-def _rows(path: Path, lines: Iterable[str], columns: tuple[str, ...], comment: str) -> Iterator[Row]:
-    rest = iter(lines)
-    head = next(rest, "").removeprefix("\ufeff")
-    is_csv = path.suffix.lower() == ".csv" or "question" in head.strip().lower().split(",")
-    lines = chain([head], rest)
-    return _csv_rows(path, lines, columns) if is_csv else _text_rows(lines, comment)
+def _ends_line(file: TextIO) -> bool:
+    """Skip more of a long line; whether that is the last of it."""
+    more = file.readline(_MAX_LINE)
+    return not more or more.endswith("\n")
 
 
-def _text_rows(lines: Iterable[str], comment: str) -> Iterator[Row]:
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith(comment):
-            yield number, line, None
-
-
-def _csv_rows(path: Path, lines: Iterable[str], columns: tuple[str, ...]) -> Iterator[Row]:
-    reader = csv.DictReader(lines)
-    with at_line(path, 1):
-        for column in columns:
-            if column not in (reader.fieldnames or []):
-                raise PuzzleError(
-                    f"a CSV of puzzles needs the columns {' and '.join(columns)}; {column} is missing,"
-                    f" got {', '.join(reader.fieldnames or []) or 'an empty line'}."
-                )
-    for row in reader:
-        with at_line(path, reader.line_num):
-            if any(row[column] is None for column in columns):
-                raise PuzzleError("the row is shorter than the header.")
-        yield reader.line_num, row["question"], row.get("answer")
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    if path == STANDARD_STREAM and not hasattr(sys.stdin, "buffer"):  # somebody put another text in its place
+        yield sys.stdin or io.StringIO()
+        return
+    source: Any = nullcontext(sys.stdin.buffer) if path == STANDARD_STREAM else path.open("rb")
+    with source as file:
+        begins = file.peek(6)[:6]
+        if begins.startswith(b"PK\x03\x04"):
+            raise PuzzleError(
+                f"{source_name(path)} must be a text; it is a zip archive, as an Excel workbook is. Unpack it, or"
+                " save it as CSV."
+            )
+        for mark, unpacked in _COMPRESSED.items():
+            if begins.startswith(mark):
+                file = unpacked(file)
+                begins = file.peek(6)[:6]
+        is_utf16 = begins[:2] in (b"\xff\xfe", b"\xfe\xff")
+        # Bytes that are no text make a row that is no puzzle, not an error.
+        text = (
+            io.TextIOWrapper(file, "utf-16")
+            if is_utf16
+            else io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
+        )
+        try:
+            yield text
+        finally:
+            text.detach()

@@ -41,17 +41,17 @@ def task_names() -> tuple[str, ...]:
 
 
 def make_task(task: "str | Task") -> Task:
-    """The task of that name, or of a folder of puzzles; a task is returned as it is.
+    """The task of that name, or of a folder of puzzles or a JSON file of ARC's; a task is returned as it is.
 
     As with `gym.make`, "module:name" imports the module first, so that it can put its task into `TASKS`.
 
     Raises:
         UnknownNameError: no task has that name, it is no folder, or there is no such module.
-        PuzzleError: the folder holds no puzzles; see `folder_task`.
+        PuzzleError: folder or file hold no puzzles; see `folder_task`.
     """
     if not isinstance(task, str):
         return task
-    if task not in TASKS and Path(task).is_dir():
+    if task not in TASKS and (Path(task).is_dir() or (task.endswith(".json") and Path(task).is_file())):
         return folder_task(Path(task).resolve())
     module, _, name = task.rpartition(":")
     if module:

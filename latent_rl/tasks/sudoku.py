@@ -15,7 +15,7 @@ from latent_rl.types import Puzzles, Symmetry
 
 BLANK = 1
 """Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
-_BLANK_CHARACTERS = ".0_*-"
+_BLANK_CHARACTERS = ".0_*-xX?·"
 
 
 @lru_cache
@@ -96,6 +96,13 @@ class Sudoku:
         held = torch.cat([torch.stack(found, -1).flatten(1), kept], dim=1)
         return held.float().mean(1)
 
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: the cell's digit stands more than once in a row, column or box."""
+        cells = answers[:, self.units]
+        twice = ((cells[..., None] == cells[..., None, :]).sum(-1) > 1) & (cells > BLANK)
+        found = torch.zeros_like(answers).index_add_(1, self.units.flatten(), twice.flatten(1).long())
+        return found > 0
+
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: the order in which naked and hidden singles decide the cells; the rest at random, last."""
         digits, known = (labels - BLANK - 1).numpy(), self.is_given(inputs).numpy()
@@ -103,7 +110,7 @@ class Sudoku:
         return (rounds + draws).argsort(1).argsort(1)
 
     def read_grid(self, text: str) -> Tensor:
-        """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-`` for a blank.
+        """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-xX?·`` for a blank.
 
         Raises:
             PuzzleError: wrong length, or a symbol that is no digit of this size.
@@ -162,13 +169,18 @@ class Sudoku:
         """The only answer, int64 [L], by exact search.
 
         Raises:
-            PuzzleError: the puzzle has no solution or several.
+            PuzzleError: the puzzle has no solution or several, or the search takes too long.
         """
-        from latent_rl.tasks.sudoku_solver import count_solutions
+        from latent_rl.tasks.sudoku_solver import PATIENCE, UNDECIDED, count_solutions
 
         answer = np.zeros(self.seq_len, dtype=np.int64)
         grid = (inputs.numpy() - BLANK).astype(np.int64)
-        count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer)
+        count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
+        if count == UNDECIDED:
+            raise PuzzleError(
+                f"a {self.name} puzzle must have exactly one solution; {PATIENCE:,} steps of search did not tell"
+                " whether this one has."
+            )
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"
             raise PuzzleError(f"a {self.name} puzzle must have exactly one solution; this one has {found}.")

@@ -36,6 +36,8 @@ class LabelIndex:
                 rows = torch.arange(start, min(start + _CHUNK, len(puzzles)))
                 keys.append(self._keys_of(puzzles.select(rows).inputs))
                 places.append(torch.stack([torch.full_like(rows, number), rows]))
+        if not keys:
+            keys, places = [torch.empty(0, dtype=torch.int64)], [torch.empty(2, 0, dtype=torch.int64)]
         order = torch.cat(keys).argsort()
         self._keys, (self._part, self._row) = torch.cat(keys)[order], torch.cat(places, dim=1)[:, order]
 
@@ -69,6 +71,7 @@ class Unruled:
         source: gives the base puzzles of a split.
         symbols: the symbol of each token, if not these.
         num_puzzle_ids: how many embeddings the puzzles ask for; 0 if they have no ids.
+        identifiers: what the ids mean, if that is known.
 
     Raises:
         InvalidValueError: there are more tokens than symbols.
@@ -86,18 +89,24 @@ class Unruled:
         *,
         symbols: str = SYMBOLS,
         num_puzzle_ids: int = 0,
+        identifiers: list[str] | None = None,
     ) -> None:
         if not 2 <= vocab_size <= len(SYMBOLS):
             raise InvalidValueError(
                 f"the vocabulary of puzzles without known rules must have 2..{len(SYMBOLS)} tokens; got {vocab_size}."
             )
         self.name, self.vocab_size, self.seq_len, self._source = name, vocab_size, seq_len, source
-        self.symbols, self._num_puzzle_ids = symbols[:vocab_size], num_puzzle_ids
+        self.symbols, self._num_puzzle_ids, self._identifiers = symbols[:vocab_size], num_puzzle_ids, identifiers
 
     @property
     def num_puzzle_ids(self) -> int:
         """How many embeddings the puzzles ask for; 0 if they have no ids."""
         return self._num_puzzle_ids
+
+    @property
+    def identifiers(self) -> list[str] | None:
+        """What the ids mean, a name for each; None if that is not known."""
+        return self._identifiers
 
     def puzzles(self, split: Split) -> Puzzles:
         """The base puzzles of a split."""

@@ -1,0 +1,70 @@
+"""Puzzle ids of a task and of a reasoner: one must mean what the other does, or every puzzle is read as another."""
+
+import math
+from pathlib import Path
+
+from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.files import read_json
+from latent_rl.notes import note
+from latent_rl.puzzle_ids import IDENTIFIERS, meaning, read_identifiers
+from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
+from latent_rl.tasks.arc import Arc
+from latent_rl.tasks.base import Task, num_puzzle_ids
+
+
+def matched(task: Task, reasoner: str | Path) -> Task:
+    """The task, posed under the puzzle ids that a reasoner was trained with.
+
+    What they mean is told by the `identifiers.json` that training and import leave beside the reasoner. An ARC task
+    takes them over, augmentations included, whatever it would have used itself; tasks of other kinds must have them.
+
+    Args:
+        task: any; one whose puzzles have no ids, or for a reasoner without embeddings, is returned as it is.
+        reasoner: name or folder.
+
+    Raises:
+        InvalidValueError: the reasoner was trained under other ids.
+        CheckpointError: what its ids mean is damaged.
+    """
+    folder = reasoner_folder(reasoner)
+    facts = read_json(folder / CONFIG)
+    shape = facts.get("reasoner")
+    if not isinstance(shape, dict):
+        return task  # loading the reasoner says what is wrong
+    if isinstance(task, Arc) and isinstance(task.version, Path):
+        task = _on_canvas(task, shape.get("seq_len"))
+    if not shape.get("num_puzzle_ids") or not num_puzzle_ids(task):
+        return task
+    names, recorded = getattr(task, "identifiers", None), facts.get("puzzle_ids")
+    if recorded is None:
+        note(
+            f"{reasoner} does not tell what its {shape['num_puzzle_ids']} puzzle ids mean; they are taken for those of"
+            f" {task.name}."
+        )
+        return task
+    if names is not None and meaning(names) == recorded:
+        return task
+    if not isinstance(task, Arc):
+        raise InvalidValueError(
+            f"the reasoner must be trained under the puzzle ids of {task.name}; {reasoner} was trained under others."
+            f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
+        )
+    trained = read_identifiers(folder / IDENTIFIERS)
+    if meaning(trained) != recorded or len(trained) != shape["num_puzzle_ids"]:
+        raise CheckpointError(
+            f"{folder / IDENTIFIERS} must name the puzzle ids of the reasoner beside it; it is damaged or another's."
+        )
+    task = task.known_as(trained)
+    if not any(riddle.split == "test" for riddle in task.riddles):
+        raise InvalidValueError(
+            f"the reasoner must have embeddings of tasks of {task.name}; {reasoner} has of none. It can answer only"
+            " tasks whose demonstrations it was trained on."
+        )
+    return task
+
+
+def _on_canvas(task: Arc, seq_len: object) -> Arc:
+    """A user's tasks as the reasoner's canvas takes them."""
+    side = math.isqrt(seq_len) if isinstance(seq_len, int) and seq_len > 0 else 0
+    fits = side * side == seq_len and 1 <= side < task.size
+    return task.known_as(size=side) if fits else task
