@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from latent_rl.agents.tune import untuned
 from latent_rl.config import SEED, SIZE, Range, check_fields
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError
+from latent_rl.matching import matched
 from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.tasks.base import has_rules
@@ -76,8 +77,9 @@ class Solve(Process):
 
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
-        reasoner = load_reasoner(self.reasoner_name())
-        core = self.make_core(reasoner.to(chosen_device(self.device)))
+        name = self.reasoner_name()
+        task, reasoner = matched(make_task(self.task), name), load_reasoner(name).to(chosen_device(self.device))
+        core = Core(replace(self.env_config(), task=task), reasoner)
         if self.compile and isinstance(core.reasoner, ReasonerModule):
             core.reasoner.compile()
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)

@@ -28,6 +28,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > MAX_JSON:
             raise ValueError(f"it has {size:,} bytes, more than {MAX_JSON:,}")
+        if not path.is_file():  # a device may never end
+            raise ValueError("it is no file")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} must be a readable JSON file: {one_line(error)}.") from error

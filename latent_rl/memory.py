@@ -90,5 +90,5 @@ def _kept_bytes(reasoner: ReasonerModule) -> int:
     try:
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
             return total(2) - total(1)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         return 0

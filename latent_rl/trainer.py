@@ -199,8 +199,13 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
 def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, resume: bool) -> ModuleT:
     """Train in a folder that is claimed."""
     saved = out / "training.safetensors"
-    if not resume and (saved.exists() or (out / WEIGHTS).exists()):
+    if saved.exists() and not resume:
         raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
+    if (out / WEIGHTS).exists() and not saved.exists():
+        raise InvalidValueError(
+            f"{out} must not hold a reasoner that no training here has made; it does, and no {saved.name}."
+            " Choose another --out; --init starts from its weights."
+        )
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
     average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
@@ -257,9 +262,10 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
                 bar.update()
                 if progress.batch % config.save_every == 0 or last or signals:
                     check_finite(averaged)
+                    # The state first: what a kill leaves between the two, a resumption mends.
+                    save_training_state(saved, state, progress)
                     if speaks:
                         save_reasoner(averaged, out, facts | progress.facts())
-                    save_training_state(saved, state, progress)
                     kept = progress.batch
         if speaks:
             chosen = decoding(averaged, task, config.validation_steps)

@@ -130,6 +130,8 @@ def load_training_state(path: Path, state: TrainingState) -> Progress:
         InvalidValueError: the run has done more batches than it is asked for now.
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")
         content = path.read_bytes()
         if sealed(content) != content:
             raise ValueError("its checksum is another, so it is damaged")

@@ -95,6 +95,13 @@ class TestReasoner:
         (folder / name).unlink()
         refused(lambda: load_reasoner(folder), name)
 
+    @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+    def test_what_is_no_file(self, name: str, folder: Path) -> None:
+        """A device never ends."""
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero")
+        refused(lambda: load_reasoner(folder), "it is no file")
+
     def test_weights_of_another_run(self, folder: Path) -> None:
         """Of the same shape: nothing but the checksum tells."""
         other = random_reasoner()

@@ -16,9 +16,11 @@ import torch
 from latent_rl import __main__ as cli
 from latent_rl.errors import LatentRLError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task, first
+from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.layouts import Row
 from latent_rl.tasks.puzzle_io import STANDARD_STREAM, collect_puzzles, read_board, read_puzzles, read_rows
 from latent_rl.tasks.registry import make_task
+from latent_rl.types import Puzzles
 
 NINE, FOUR, MAZE, QUEENS = (make_task(name) for name in ("sudoku9x9", "sudoku4x4", "maze10", "nqueens8"))
 BASE = first(NINE, "test", 3)
@@ -361,3 +363,28 @@ def test_a_folder_holds_tables_of_any_kind(name: str, tmp_path: Path) -> None:
     task = make_task(str(tmp_path))
     assert [NINE.format(row) for row in task.puzzles("test").select(torch.arange(3)).inputs] == PUZZLES
     assert torch.equal(task.puzzles("test").select(torch.arange(3)).labels, BASE.labels)
+
+
+def test_a_task_may_read_its_lines_in_a_way_of_its_own(tmp_path: Path) -> None:
+    """One that does not know a board by a symbol for each cell still reads a puzzle a line."""
+
+    class Sums(GridTask):
+        name, seq_len, symbols = "sums", 3, "?0123456789"
+
+        def puzzles(self, split: str) -> Puzzles:
+            raise NotImplementedError
+
+        def is_given(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs > 1
+
+        def verify(self, inputs: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+            return (inputs == answers).all(1)
+
+        def read_grid(self, text: str) -> torch.Tensor:
+            if text.count("+") != 1:
+                raise PuzzleError("a sum must have one +.")
+            return torch.tensor([int(term) + 1 for term in text.replace("=", "+").split("+")])
+
+    description, rows = read(tmp_path / "in.txt", "# sums\n1+2=3\n\n10+2=4\n", Sums())
+    assert [row.question for row in rows] == ["1+2=3", "10+2=4"]
+    assert description == "a puzzle a line"

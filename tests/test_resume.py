@@ -158,8 +158,29 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"--batch-size \(was 8, is 4\), --lr \(was 0.002, is 1.0\)"):
         train(changed, fresh(), tmp_path, resume=True)
     (tmp_path / STATE).unlink()
-    with pytest.raises(InvalidValueError, match="must not hold a run already"):  # a reasoner alone, say an imported one
-        train(TINY, fresh(), tmp_path)
+    for resume in (False, True):  # a reasoner alone, say an imported one
+        with pytest.raises(InvalidValueError, match="must not hold a reasoner that no training here has made"):
+            train(TINY, fresh(), tmp_path, resume=resume)
+
+
+def test_a_kill_between_the_two_saves_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is there, the reasoner is of before, or there is none."""
+    train(TINY, fresh(), tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr("latent_rl.trainer.save_reasoner", killed)
+            with pytest.raises(Killed):
+                train(TINY, fresh(), tmp_path / "cut", resume=True)
+    train(TINY, fresh(), tmp_path / "cut", resume=True)
+    weights = [(tmp_path / folder / "reasoner.safetensors").read_bytes() for folder in ("whole", "cut")]
+    assert weights[0] == weights[1]
 
 
 def test_a_run_goes_on_after_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

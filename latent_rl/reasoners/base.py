@@ -57,8 +57,8 @@ class ReasonerModule(nn.Module, ABC):
     """A reasoner with weights: what `latent_rl.train` trains, `save_reasoner` and `load_reasoner` keep.
 
     A subclass of your own needs an `__init__(config)`, a `step`, and an entry in `checkpoint.ARCHITECTURES`. Muon moves
-    the matrices of the submodules called `blocks`, AdamW the rest. Loading first makes it on torch's "meta" device, where
-    it takes no memory, to see which weights it needs; an `__init__` that can't be run there is run as it is.
+    the matrices of the submodules called `blocks`, AdamW the rest. Loading first makes it on torch's "meta" device,
+    where it takes no memory, to see which weights it needs; an `__init__` that can't be run there is run as it is.
 
     Args:
         config: a frozen dataclass of plain values with at least `vocab_size`, `seq_len`, `width`, `num_latent_updates`

@@ -184,7 +184,7 @@ def weights_of(config: Any) -> dict[str, Tensor]:
     try:
         with torch.device("meta"):
             return make_reasoner(config).state_dict()
-    except RuntimeError:  # a network of the user's that looks at numbers as it is made
+    except (RuntimeError, TypeError):  # a network of the user's that looks at numbers as it is made
         return make_reasoner(config).state_dict()
 
 
@@ -199,6 +199,8 @@ def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str | None) -
     try:
         if (size := path.stat().st_size) > 2 * room + 2**20:  # 1 MiB, and as much again, are more than a header takes
             raise CheckpointError(f"{beside}: {room:,} bytes; got {size:,}.")
+        if not path.is_file():
+            raise ValueError("it is no file")
         content = path.read_bytes()
         if checksum(content) != sha256:
             raise CheckpointError(_mismatch(path))
@@ -210,7 +212,7 @@ def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str | None) -
     if differing := sorted(expected.keys() ^ weights.keys()):
         name = differing[0]
         raise CheckpointError(f"{beside}: {name} is {'missing' if name in expected else 'none of them'}.")
-    for name, tensor in weights.items():
+    for name, tensor in sorted(weights.items()):
         wanted, got = (f"{one.dtype} {list(one.shape)}" for one in (expected[name], tensor))
         if wanted != got:
             raise CheckpointError(f"{beside}: {name} must be {wanted}; got {got}.")
