@@ -322,7 +322,10 @@ class TestReset:
             env.reset(seed=1, options={"puzzle": puzzle})
             assert torch.equal(env._episodes.state.puzzles.inputs[0], one)
             assert torch.equal(env._episodes.state.puzzles.labels[0], TASK.puzzles("test").labels[0])
-        env.reset(options={"puzzle": PUZZLE})
+        drawn = "1 . | . .\n. . | . .\n----+----\n. . | . .\n. . | . ."
+        for puzzle in (PUZZLE, drawn):
+            env.reset(options={"puzzle": puzzle})
+            assert TASK.format(env._episodes.state.puzzles.inputs[0]) == PUZZLE
         assert not env._episodes.state.puzzles.labels.any()
         env.step(1)
         env.reset()
