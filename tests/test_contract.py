@@ -592,6 +592,14 @@ def test_gymnasiums_wrappers_fit() -> None:
     assert envs[0].get_wrapper_attr("core") is envs[0].unwrapped.core
 
 
+@pytest.mark.parametrize("task", every_task(TASKS))
+def test_every_task_pickles(task: str) -> None:
+    """A worker gets a task that was made for the occasion as an object."""
+    one = copy.copy(TASKS[task])
+    other = pickle.loads(pickle.dumps(one))
+    assert (type(other), other.name, other.vocab_size, other.seq_len) == (type(one), task, one.vocab_size, one.seq_len)
+
+
 def test_workers_send_our_errors() -> None:
     """An error of a worker reaches the process that started it as itself."""
     for error in (UnknownNameError("task", "sudoku", TASKS), InvalidValueError("x")):
