@@ -12,6 +12,7 @@ from latent_rl.agents.report import logging_to
 from latent_rl.agents.sb3 import AGENTS, EpisodeStatistics, agent_spec, make_agent
 from latent_rl.agents.tune import BASELINES, Tuned, is_baseline
 from latent_rl.config import NOT_NEGATIVE, Range, check_fields
+from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.recorded import RecordedCore, is_recordable
@@ -71,7 +72,7 @@ class Process:
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
         if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
             return core
-        return RecordedCore(self.env_config(), core.reasoner, pool=pool, num_views=num_views)
+        return RecordedCore(core.config, core.reasoner, pool=pool, num_views=num_views)
 
     def _dynamics(self) -> dict[str, Any]:
         """The fields of `EnvConfig` that are chosen here; None leaves one as the task has it."""
@@ -112,8 +113,10 @@ class Setting(Process):
 
     def facts(self) -> dict[str, Any]:
         """The fields as plain JSON values, with the environment that follows from them."""
-        environment = vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
-        return {name: str(v) if isinstance(v, Path) else v for name, v in (asdict(self) | environment).items()}
+        values = asdict(self) | vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
+        if not isinstance(values["actions"], str):
+            values["actions"] = [make_action(entry).name for entry in values["actions"]]
+        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 
 def is_learned(name: str) -> bool:

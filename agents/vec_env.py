@@ -19,6 +19,9 @@ from latent_rl.envs.starts import check_options, own_puzzles
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Puzzles
 
+ROWWISE = ("action_masks", "render")
+"""Methods that give one value for each environment."""
+
 
 class LatentVecEnv(VecMonitor):
     """One batched core as a VecEnv: no Python loop over the environments but for those whose episode ends.
@@ -66,17 +69,15 @@ class BatchVecEnv(VecEnv):
             `env_method("render")`.
     """
 
-    metadata = METADATA
     spec: None = None
-    rowwise = ("action_masks",)
-    """Methods that give one value for each environment."""
+    metadata = METADATA
 
     def __init__(self, core: Core, num_envs: int, render_mode: str | None = None) -> None:
-        self.render_mode = render_mode
         self._episodes = Episodes(core, num_envs)
         self._screen = Screen(self._episodes, render_mode)
-        self.core = core
+        self.core, self.render_mode = core, render_mode
         super().__init__(self._episodes.num_envs, observation_space(core), core.mode.space)
+        self.metadata = METADATA
         self._actions: np.ndarray = np.empty(0)
 
     def reset(self) -> VecEnvObs:
@@ -107,8 +108,9 @@ class BatchVecEnv(VecEnv):
         result = self._episodes.step(self._actions, autoreset=True)
         self._screen.show(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(result.terminated):
-            infos[row] = {name: values[row].item() for name, values in result.info.items() if values.ndim == 1}
+        columns = {name: values.tolist() for name, values in result.info.items() if values.ndim == 1}
+        for row in np.flatnonzero(result.terminated).tolist():
+            infos[row] = {name: column[row] for name, column in columns.items()}
             infos[row] |= {"terminal_observation": result.final_observation[row], "TimeLimit.truncated": False}
         return result.observation, result.reward, result.terminated, infos
 
@@ -147,18 +149,16 @@ class BatchVecEnv(VecEnv):
         """Call a batched method once and hand out its rows.
 
         Raises:
-            InvalidValueError: "render" was asked for without a render mode.
             UnknownNameError: no method of that name gives one value for each environment.
+            InvalidValueError: "render" was asked for without a render mode.
         """
-        if method_name == "render":
-            if self.render_mode is None:
-                raise InvalidValueError('boards need a render mode; give LatentVecEnv render_mode="ansi" or another.')
-            values: Sequence[Any] = self._screen.render() or [None] * self.num_envs
-        elif method_name in self.rowwise:
-            values = getattr(self, method_name)(*args, **kwargs)
-        else:
-            raise UnknownNameError("method of each environment", method_name, ["render", *self.rowwise])
-        return [values[row] for row in self._rows(indices)]
+        if method_name not in ROWWISE:
+            raise UnknownNameError("method of each environment", method_name, ROWWISE)
+        if method_name == "render" and self.render_mode is None:
+            raise InvalidValueError('boards need a render mode; give LatentVecEnv render_mode="ansi" or another.')
+        source = self._screen if method_name == "render" else self
+        values: Sequence[Any] | None = getattr(source, method_name)(*args, **kwargs)
+        return [None if values is None else values[row] for row in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         """No environment is wrapped; `LatentVecEnv` writes Monitor's statistics."""

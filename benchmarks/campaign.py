@@ -466,7 +466,7 @@ def read_agent(folder: Path) -> Any:
     from latent_rl.agents import load_agent
     from latent_rl.envs.core import Core
 
-    return load_agent(folder, Core("sudoku4x4")).model.policy.state_dict()  # type: ignore[attr-defined]
+    return load_agent(folder, Core("sudoku4x4")).model.state_dict()
 
 
 def make_comparison(folder: Path) -> None:

@@ -64,11 +64,13 @@ class Core:
         puzzles: Puzzles | None = None,
         **changes: Any,
     ) -> None:
-        self.config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
-        self.task, self.reasoner = _matched(self.config)
+        config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
+        self.task, self.reasoner = _task_and_reasoner(config)
+        if self.task is not make_task(config.task):
+            config = replace(config, task=self.task)
+        self._adopt(config)
         self.mode = make_action_mode(self.config.actions)
         self._puzzles = puzzles
-        self._adopt(self.config)
         self._draw_from(puzzles)
         example = self._base.map(lambda tensor: tensor[:1])
         if example.inputs.shape != (1, self.task.seq_len):
@@ -118,8 +120,8 @@ class Core:
 
     def __getstate__(self) -> dict[str, Any]:
         config, task, reasoner = self.config, self.config.task, self.config.reasoner
-        if not isinstance(task, str) and TASKS.get(task.name) is task:
-            task = task.name
+        if TASKS.get(self.task.name) is self.task:
+            task = self.task.name
         if isinstance(task, str) and task not in TASKS and Path(task).is_dir():
             task = str(Path(task).resolve())
         if reasoner is not None and not _is_shipped(reasoner):
@@ -130,7 +132,7 @@ class Core:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         config: EnvConfig = state["config"]
-        self.task, self.reasoner = _matched(config)
+        self.task, self.reasoner = _task_and_reasoner(config)
         self._adopt(config)
         vars(self).update(state)
         self._draw_from(self._puzzles)
@@ -317,8 +319,11 @@ def _is_shipped(reasoner: str | Path | Reasoner) -> bool:
     return isinstance(reasoner, str | Path) and str(reasoner) in shipped_reasoners()
 
 
-def _matched(config: EnvConfig) -> tuple[Task, Reasoner]:
-    """Task and reasoner, if they fit each other; environments of a process share a shipped reasoner."""
+def _task_and_reasoner(config: EnvConfig) -> tuple[Task, Reasoner]:
+    """The task, under the puzzle ids of a named reasoner, and the reasoner, which must fit it.
+
+    Environments of a process share a shipped reasoner.
+    """
     task, reasoner = make_task(config.task), config.reasoner
     if reasoner is None:
         reasoner = default_reasoner(task.name)

@@ -10,6 +10,7 @@ from torch import Tensor
 from latent_rl.envs.actions import as_array
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.puzzle_io import read_board
 from latent_rl.types import Puzzles
 
 MAX_SEED = 2**62
@@ -54,15 +55,15 @@ def checked_mask(mask: Any, num_envs: int) -> Tensor:
 
 
 def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
-    """The option `puzzle`, for B streams: one puzzle, or B of them, each a line of text or its tokens, int [L].
+    """The option `puzzle`, for B streams: one puzzle, or B of them, each as text (a line, or a drawn board) or its
+    tokens, int [L].
 
     The label is the answer that the task finds. Where it finds none nothing is compared with the label.
 
     Raises:
         PuzzleError: a puzzle can't be read.
     """
-    several = isinstance(puzzle, Sequence | np.ndarray | Tensor) and not isinstance(puzzle, str)
-    if not several or ((len(puzzle) and isinstance(puzzle[0], int | np.integer)) or getattr(puzzle, "ndim", 2) == 1):
+    if not _are_several(puzzle):
         return _read(task, puzzle).map(lambda tensor: tensor.expand(num_envs, -1))
     if len(puzzle) != num_envs:
         raise PuzzleError(f"the option puzzle must be one puzzle, or one for each of {num_envs}; got {len(puzzle)}.")
@@ -70,8 +71,17 @@ def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
     return first.concat(*others)
 
 
+def _are_several(puzzle: Any) -> bool:
+    """Whether these are puzzles one after the other, and not one as text or tokens."""
+    if isinstance(puzzle, np.ndarray | Tensor):
+        return puzzle.ndim > 1
+    if isinstance(puzzle, str) or not isinstance(puzzle, Sequence):
+        return False
+    return not puzzle or isinstance(puzzle[0], str) or as_array(puzzle[0]).ndim > 0
+
+
 def _read(task: Task, puzzle: Any) -> Puzzles:
-    inputs = task.parse(puzzle if isinstance(puzzle, str) else _text(task, puzzle))[None]
+    inputs = task.parse(read_board(task, puzzle) if isinstance(puzzle, str) else _text(task, puzzle))[None]
     try:
         return Puzzles(inputs, task.any_answer(inputs[0])[None])
     except PuzzleError:

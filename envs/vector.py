@@ -32,7 +32,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             after an episode's end ignores the action and begins the next episode; or "Disabled": who steps begins ended
             episodes anew, by `reset(options={"reset_mask": ...})`. In these two `infos` itself describes ends.
         max_episode_steps: another name for `horizon`.
-        render_mode: as in `LatentReasoningEnv`.
+        render_mode: see `LatentReasoningEnv`.
         core: the arguments of `Core`.
     """
 
@@ -55,12 +55,12 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self.render_mode = render_mode
         self.core = Core(**with_time_limit(core, max_episode_steps))
         self._episodes = Episodes(self.core, num_envs)
+        self._screen = Screen(self._episodes, render_mode)
         self.num_envs = self._episodes.num_envs
         self.single_observation_space = observation_space(self.core)
         self.single_action_space = self.core.mode.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._screen = Screen(self._episodes, render_mode)
         self._ended = np.zeros(self.num_envs, dtype=bool)
 
     def reset(
@@ -137,7 +137,8 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             return (value,) * self.num_envs
         if name not in ROWWISE:
             raise UnknownNameError("method of each stream", name, ROWWISE)
-        return tuple(value(*args, **kwargs))
+        values = value(*args, **kwargs)
+        return (None,) * self.num_envs if values is None else tuple(values)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """An attribute, once for each stream: they share it."""

@@ -64,7 +64,7 @@ class TestEveryId:
     @every_id
     def test_single(self, env_id: str) -> None:
         env = gym.make(env_id, **small(env_id))
-        gymnasium_check(env.unwrapped, skip_render_check=True)
+        gymnasium_check(env.unwrapped)
         sb3_check(env)
         env.action_space.seed(0)
         ends = 0
@@ -322,7 +322,10 @@ class TestReset:
             env.reset(seed=1, options={"puzzle": puzzle})
             assert torch.equal(env._episodes.state.puzzles.inputs[0], one)
             assert torch.equal(env._episodes.state.puzzles.labels[0], TASK.puzzles("test").labels[0])
-        env.reset(options={"puzzle": PUZZLE})
+        drawn = "1 . | . .\n. . | . .\n----+----\n. . | . .\n. . | . ."
+        for puzzle in (PUZZLE, drawn):
+            env.reset(options={"puzzle": puzzle})
+            assert TASK.format(env._episodes.state.puzzles.inputs[0]) == PUZZLE
         assert not env._episodes.state.puzzles.labels.any()
         env.step(1)
         env.reset()
@@ -546,10 +549,24 @@ class TestSB3:
 
 
 @pytest.mark.parametrize("render_mode", [None, "ansi", "human", "rgb_array"])
-def test_render_modes_are_accepted_everywhere(render_mode: str | None) -> None:
-    assert gym.make(ID, render_mode=render_mode).render_mode == render_mode
-    assert gym.make_vec(ID, num_envs=2, render_mode=render_mode).render_mode == render_mode
-    assert LatentVecEnv("sudoku4x4", 2, render_mode).render_mode == render_mode
+def test_render_modes_are_taken_everywhere(render_mode: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    single = gym.make(ID, render_mode=render_mode)
+    vector = gym.make_vec(ID, num_envs=2, render_mode=render_mode)
+    batch = LatentVecEnv("sudoku4x4", 2, render_mode)
+    for env, action in ((single, 1), (vector, np.array([1, 1])), (batch, np.array([1, 1]))):
+        assert env.render_mode == render_mode
+        env.reset()
+        env.step(action)
+        other = pickle.loads(pickle.dumps(env))
+        other.step(action)
+    if render_mode is None:
+        with pytest.raises(InvalidValueError, match="render_mode"):
+            batch.env_method("render")
+        assert vector.call("render") == (None, None)
+    else:
+        kind = {"ansi": str, "human": type(None), "rgb_array": np.ndarray}[render_mode]
+        frames = [single.render(), *vector.call("render"), *batch.env_method("render")]
+        assert {type(frame) for frame in frames} == {kind}
 
 
 def test_gymnasiums_wrappers_fit() -> None:
@@ -573,6 +590,14 @@ def test_gymnasiums_wrappers_fit() -> None:
             if terminated:
                 env.reset()
     assert envs[0].get_wrapper_attr("core") is envs[0].unwrapped.core
+
+
+@pytest.mark.parametrize("task", every_task(TASKS))
+def test_every_task_pickles(task: str) -> None:
+    """A worker gets a task that was made for the occasion as an object."""
+    one = copy.copy(TASKS[task])
+    other = pickle.loads(pickle.dumps(one))
+    assert (type(other), other.name, other.vocab_size, other.seq_len) == (type(one), task, one.vocab_size, one.seq_len)
 
 
 def test_workers_send_our_errors() -> None:

@@ -14,10 +14,11 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from latent_rl.agents.vec_env import LatentVecEnv
-from latent_rl.envs import LatentReasoningEnv
+from latent_rl.envs import IDS, LatentReasoningEnv
 from latent_rl.errors import UnknownNameError
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+ID = "LatentReasoning/Sudoku4x4-v0"
 SMALL: dict[str, Any] = {"task": TASK, "reasoner": random_reasoner(), "horizon": 6}
 has_checkout = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the checkout, not the wheel alone")
 
@@ -194,12 +195,21 @@ def test_the_cleanrl_style_file_refuses_what_it_cannot_do(tmp_path: Path) -> Non
 @has_checkout
 @needs("rl_zoo3", "latent_rl[zoo]")
 @pytest.mark.slow
-def test_rl_zoo3_trains_with_our_file(tmp_path: Path) -> None:
-    arguments = ("-m", "rl_zoo3.train", "--algo", "ppo", "--env", "LatentReasoning-v0")
-    ours = ("--gym-packages", "latent_rl.envs", "--conf-file", str(EXAMPLES / "rl_zoo3.yml"))
-    small = ("--n-timesteps", "2048", "--eval-freq", "-1", "--device", "cpu", "--num-threads", "1", "-f", "logs")
-    python(*arguments, *ours, *small, cwd=tmp_path)
-    assert (tmp_path / "logs/ppo/LatentReasoning-v0_1/LatentReasoning-v0.zip").is_file()
+def test_rl_zoo3_trains_with_our_file_and_plays(tmp_path: Path) -> None:
+    which = ("--algo", "ppo", "--env", ID, "--gym-packages", "latent_rl.envs", "-f", "logs", "--device", "cpu")
+    small = ("--n-timesteps", "256", "--eval-freq", "500", "--eval-episodes", "2", "--num-threads", "1")
+    output = python("-m", "rl_zoo3.train", *which, "--conf-file", str(EXAMPLES / "rl_zoo3.yml"), *small, cwd=tmp_path)
+    assert "Success rate" in output
+    assert (tmp_path / "logs/ppo/LatentReasoning-Sudoku4x4-v0_1/LatentReasoning-Sudoku4x4-v0.zip").is_file()
+    output = python("-m", "rl_zoo3.enjoy", *which, "-n", "20", "--stochastic", cwd=tmp_path)
+    assert "Success rate" in output
+    assert "step" in output, "the boards are shown"
+
+
+@has_checkout
+def test_our_file_for_rl_zoo3_knows_every_id() -> None:
+    yaml = pytest.importorskip("yaml")
+    assert yaml.safe_load((EXAMPLES / "rl_zoo3.yml").read_text()).keys() == IDS.keys()
 
 
 @has_checkout

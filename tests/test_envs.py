@@ -24,7 +24,7 @@ MODES = ["halt", "refine", "joint", "continuous", (*ACTIONS, "refine_w0.5")]
 @pytest.mark.parametrize("actions", MODES)
 def test_every_action_mode_passes_both_checkers(actions: object) -> None:
     env = gym.make("LatentReasoning-v0", actions=actions, **SMALL)
-    gymnasium_check(env.unwrapped, skip_render_check=True)
+    gymnasium_check(env.unwrapped)
     sb3_check(env.unwrapped)
 
 

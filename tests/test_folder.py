@@ -1,6 +1,7 @@
 """Folders of a user's puzzles as tasks: the public dataset layout, CSVs, rules by vocabulary, and mistakes."""
 
 import json
+import pickle
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,11 @@ def test_puzzle_ids_reach_the_reasoner(unruled: Unruled) -> None:
     restart = core.mode.decode(torch.full((8,), 2))
     assert torch.equal(core.step(after, restart).state.prediction, answers)
     assert core.start(keys).puzzles.puzzle_ids.min() >= 21
+
+
+def test_the_task_of_a_folder_goes_to_workers(unruled: Unruled) -> None:
+    other = pickle.loads(pickle.dumps(unruled))
+    assert torch.equal(first(other, "test", 3).inputs, first(unruled, "test", 3).inputs)
 
 
 @pytest.mark.parametrize("batching", ["episodes", "replacement"])

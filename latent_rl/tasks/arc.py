@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -99,6 +99,11 @@ class Arc(Unruled):
         super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS, identifiers=identifiers)
         self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
         self._trained_labels = lru_cache(maxsize=_REMEMBERED)(self._search)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From what made it: the rest is drawn again where it is unpickled."""
+        made_of = (self.name, self.version, self.size, self.num_augmentations, self.seed, self._identifiers)
+        return type(self), made_of
 
     @cached_property
     def riddles(self) -> tuple[Riddle, ...]:

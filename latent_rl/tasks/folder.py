@@ -104,7 +104,7 @@ def _of_arrays(folder: Path, parts: list[str]) -> Task:
         folder.name,
         facts.vocab_size,
         facts.seq_len,
-        lambda split: read_arrays(folder, split)[1],
+        partial(_arrays, folder),
         num_puzzle_ids=num_ids if num_ids > 1 else 0,
         identifiers=_identifiers(folder, num_ids),
     )
@@ -134,6 +134,10 @@ def _identifiers(folder: Path, num_ids: int) -> list[str] | None:
             f"{folder / IDENTIFIERS} must name the {num_ids} puzzle ids of {FACTS}; it names {len(names)}."
         )
     return names
+
+
+def _arrays(folder: Path, split: Split) -> Puzzles:
+    return read_arrays(folder, split)[1]
 
 
 def _checked_arrays(folder: Path, rules: Task, lowered: int, split: Split) -> Puzzles:
