@@ -32,7 +32,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+            return f"above {self.low:g}" if self.open_low else f"of at least {self.low:g}"
         return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
 
 

@@ -137,7 +137,7 @@ def test_a_step_before_reset_or_after_the_end_is_refused() -> None:
     ("arguments", "message"),
     [
         ({"horizon": 0}, r"horizon must be a whole number in \[1, 1e\+09\]"),
-        ({"cost_per_pass": -1.0}, "cost_per_pass must be a number at least 0"),
+        ({"cost_per_pass": -1.0}, "cost_per_pass must be a number of at least 0"),
         ({"gamma": 0.0}, "gamma"),
         ({"reward": "token_acuracy"}, "did you mean 'token_accuracy'"),
         ({"observation": "label"}, "unknown observation"),

@@ -193,8 +193,8 @@ def test_a_planned_batch_ends_at_its_labels(name: str) -> None:
     ("changes", "reason"),
     [
         ({"targets": "edit"}, "did you mean 'edits'"),
-        ({"corruption": 0.0}, r"corruption must be in \(0, 1\]"),
-        ({"dual_weight": -1.0}, "dual_weight must not be negative"),
+        ({"corruption": 0.0}, r"corruption must be a number in \(0, 1\]"),
+        ({"dual_weight": -1.0}, "dual_weight must be a number of at least 0"),
         ({"targets": "trajectories"}, "must name a file"),
         ({"trajectories": "paths.jsonl"}, "must name a file"),
     ],

@@ -13,7 +13,7 @@ HUGE = "1" + 20 * "0"
 REFUSED = {
     "--lr nan": "lr must be a finite number; got nan",
     "--lr 1e400": "lr must be a finite number; got inf",
-    "--muon-lr=-1": "muon_lr must be a number at least 0",
+    "--muon-lr=-1": "muon_lr must be a number of at least 0",
     "--weight-decay nan": "weight_decay must be a finite number",
     "--puzzle-lr=-1": "puzzle_lr must be",
     "--halt-weight=-1": "halt_weight must be",
