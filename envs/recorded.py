@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -62,8 +62,8 @@ class RecordedCore(Core):
             raise InvalidValueError(f"recorded episodes come from the pool alone; got {' and '.join(given)}, too.")
         if not len(pool):
             raise InvalidValueError("the pool must hold at least one puzzle; it is empty.")
-        if num_views < 1:
-            raise InvalidValueError(f"num_views must be at least 1; got {num_views}.")
+        if not isinstance(num_views, int) or num_views < 1:
+            raise InvalidValueError(f"num_views must be a whole number of at least 1; got {num_views!r}.")
         super().__init__(task, reasoner, puzzles=pool, **changes)
         others = [action.name for action in self.mode.actions if not is_recordable(action)]
         if others or self.observation == "latent":
@@ -104,6 +104,13 @@ class RecordedCore(Core):
             getattr(self, name)[written, :steps] = state[name]
         for field in fields(Carry):
             getattr(self._carry, field.name)[written] = getattr(state["_carry"], field.name)
+
+    def lasting(self, horizon: int) -> Self:
+        """The same dynamics with another horizon, and an empty record: a record has room for its horizon alone."""
+        core = super().lasting(horizon)
+        core._length = torch.zeros_like(self._length)
+        core._make_tables()
+        return core
 
     @property
     def num_recorded(self) -> int:

@@ -152,7 +152,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         return result.observation[0], float(result.reward[0]), self._ended, False, info
 
     def action_masks(self) -> np.ndarray:
-        """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and for `action_space.sample(mask)`."""
+        """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and of a table for `space.sample`."""
         return self._episodes.mask()[0].astype(np.int8)
 
     def render(self) -> str | np.ndarray | None:
@@ -165,5 +165,5 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         return None if frames is None else frames[0]
 
     def close(self) -> None:
-        """End the episode; there is nothing to release."""
-        self._episodes.close()
+        """End the episode. There is nothing to release, so a reset may begin the next: SB3's `check_env` does so."""
+        self._ended = True

@@ -56,13 +56,15 @@ def checked_mask(mask: Any, num_envs: int) -> Tensor:
 
 def own_puzzles(task: Task, puzzle: Any, num_envs: int) -> Puzzles:
     """The option `puzzle`, for B streams: one puzzle, or B of them, each as text (a line, or a drawn board) or its
-    tokens, int [L].
+    tokens, int [L]; one also as a grid of tokens, such as int [9, 9].
 
     The label is the answer that the task finds. Where it finds none nothing is compared with the label.
 
     Raises:
         PuzzleError: a puzzle can't be read.
     """
+    if not isinstance(puzzle, str) and (grid := as_array(puzzle)).ndim == 2 and grid.size == task.seq_len:
+        puzzle = grid.reshape(-1)
     if not _are_several(puzzle):
         return _read(task, puzzle).map(lambda tensor: tensor.expand(num_envs, -1))
     if len(puzzle) != num_envs:

@@ -144,6 +144,21 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """An attribute, once for each stream: they share it."""
         return self.call(name)
 
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute, which all streams share: its value, or as in `SyncVectorEnv` a list of it, once for each.
+
+        Raises:
+            InvalidValueError: the streams are to have different ones.
+        """
+        if isinstance(values, list | tuple):
+            if len(values) != self.num_envs or any(value is not values[0] for value in values):
+                raise InvalidValueError(
+                    f"the {self.num_envs} streams share the attribute {name}: give one value, or it {self.num_envs}"
+                    f" times; got {values!r}."
+                )
+            values = values[0]
+        setattr(self, name, values)
+
     def render(self) -> tuple[Any, ...] | None:
         """Every stream's board, as `LatentReasoningEnv.render` gives it; of an ended episode that was followed by the
         next in the same step, the next one's start."""

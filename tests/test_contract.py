@@ -318,7 +318,8 @@ class TestReset:
         """As text or tokens; its label is its answer, or nobody knows it; the stream then goes on."""
         one, other = TASK.puzzles("test").inputs[:2]
         env = gym.make(ID).unwrapped
-        for puzzle in (TASK.format(one), one, one.numpy(), one.tolist()):
+        grid = one.view(4, 4)
+        for puzzle in (TASK.format(one), one, one.numpy(), one.tolist(), grid, grid.numpy(), grid.tolist()):
             env.reset(seed=1, options={"puzzle": puzzle})
             assert torch.equal(env._episodes.state.puzzles.inputs[0], one)
             assert torch.equal(env._episodes.state.puzzles.labels[0], TASK.puzzles("test").labels[0])
@@ -331,7 +332,14 @@ class TestReset:
         env.reset()
         assert TASK.format(env._episodes.state.puzzles.inputs[0]) != PUZZLE
         vector = gym.make_vec(ID, num_envs=2)
-        for puzzle, expected in ((one, [one, one]), ([one, other], [one, other]), (PUZZLE, [TASK.parse(PUZZLE)] * 2)):
+        given = TASK.parse(PUZZLE)
+        for puzzle, expected in (
+            (one, [one, one]),
+            (grid, [one, one]),
+            ([one, other], [one, other]),
+            (torch.stack([one, other]).numpy(), [one, other]),
+            (PUZZLE, [given, given]),
+        ):
             vector.reset(seed=1, options={"puzzle": puzzle})
             assert torch.equal(vector._episodes.state.puzzles.inputs, torch.stack(expected))
         batch = LatentVecEnv("sudoku4x4", 2)
@@ -455,6 +463,12 @@ class TestWrongActions:
         assert env.get_attr("core") == (env.core, env.core)
         with pytest.raises(UnknownNameError, match="Known: action_masks, render"):
             env.call("step", 1)
+        for values in (3, [3, 3], (3, 3)):
+            env.set_attr("mark", values)
+            assert env.get_attr("mark") == (3, 3)
+        for values in ([3, 4], [3]):
+            with pytest.raises(InvalidValueError, match="2 streams share the attribute mark"):
+                env.set_attr("mark", values)
 
     def test_before_the_reset_and_after_the_close(self) -> None:
         single, vector, batch = gym.make(ID).unwrapped, gym.make_vec(ID, num_envs=2), LatentVecEnv("sudoku4x4", 2)
@@ -465,10 +479,16 @@ class TestWrongActions:
             env.step(action)
             for _ in range(2):
                 env.close()
-            with pytest.raises(InvalidValueError, match="closed; make a new one"):
+            with pytest.raises(InvalidValueError, match=r"call reset\(\)|closed; make a new one"):
                 env.step(action)
+        for env in (vector, batch):
             with pytest.raises(InvalidValueError, match="closed; make a new one"):
                 env.reset()
+
+    def test_a_single_environment_may_be_reset_after_its_close(self) -> None:
+        """SB3's checker goes on after it, once it has rendered."""
+        for mode in (None, "ansi", "rgb_array"):
+            sb3_check(gym.make(ID, render_mode=mode), skip_render_check=False)
 
 
 class TestSB3:

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from helpers import TASK, random_core, random_reasoner
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
@@ -111,6 +112,20 @@ def test_gymnasium_vector_wrappers_fit() -> None:
         if terminated.any():
             assert infos["episode"]["l"].tolist() == [6, 6, 6]
             assert infos["steps"].tolist() == [6, 6, 6]
+
+
+@needs("array_api_compat")
+def test_torch_users_get_tensors() -> None:
+    env = gym.wrappers.NumpyToTorch(gym.make(ID))
+    env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(torch.tensor(1))
+    assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
+    assert observation.shape == (19,)
+    assert info["prediction"].shape == (16,)
+    envs = gym.wrappers.vector.NumpyToTorch(gym.make_vec(ID, num_envs=2, autoreset_mode="NextStep"))
+    envs.reset(seed=0)
+    envs.step(torch.tensor([1, 1]))
+    assert envs.step(torch.tensor([0, 1]))[2].tolist() == [True, False]
 
 
 def test_next_step_autoreset_only_delays() -> None:

@@ -1,5 +1,7 @@
 """Recorded steps: equal to the live environment, and run once."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -123,7 +125,7 @@ def test_views_repeat_after_their_number() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [{"actions": ("halt", "refine", name)} for name in ACTIONS if name not in ("halt", "refine", "restart_view")]
-    + [{"observation": "latent"}, {"num_views": 0}],
+    + [{"observation": "latent"}, {"num_views": 0}, {"num_views": 2.5}],
 )
 def test_what_needs_the_live_core_is_refused(arguments: dict) -> None:
     with pytest.raises(InvalidValueError, match=r"live core|num_views"):
@@ -142,6 +144,21 @@ def test_steps_recorded_by_a_copy_cost_what_they_cost() -> None:
 
 def test_it_is_a_core_like_any_other() -> None:
     assert isinstance(recorded(), Core)
+
+
+@pytest.mark.parametrize("horizon", [4, 11])
+def test_another_horizon_equals_the_live_core(horizon: int) -> None:
+    recorded_before, live = recorded(), random_core(horizon=horizon)
+    keys, decision = torch.arange(4), live.mode.decode(torch.ones(4, dtype=torch.int64))
+    recorded_before.step(recorded_before.start(keys), decision)
+    table = pickle.loads(pickle.dumps(recorded_before.lasting(horizon)))
+    states = [(start := table.start(keys)), live.begin(start.puzzles, start.keys)]
+    for step in range(1, horizon + 1):
+        transitions = [core.step(state, decision) for core, state in zip((table, live), states, strict=True)]
+        states = [transition.state for transition in transitions]
+        torch.testing.assert_close(table.observe(states[0]), live.observe(states[1]), atol=1e-4, rtol=1e-4)
+        assert transitions[0].terminated.tolist() == [step == horizon] * 4
+    assert recorded_before.num_recorded > 0
 
 
 def test_other_puzzles_and_other_seeds_are_refused() -> None:
