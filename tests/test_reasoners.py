@@ -314,7 +314,11 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
         load_reasoner("sudoku5x5")
 
 
-@pytest.mark.parametrize("name", shipped_reasoners())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in ("sudoku4x4", "sudoku6x6", "sudoku9x9") else pytest.mark.slow)
+     for n in shipped_reasoners()],
+)  # fmt: skip
 def test_shipped_reasoners_solve_test_puzzles(name: str) -> None:
     """What the package promises, on 200 puzzles; RESULTS.md has the full numbers."""
     from latent_rl import make_task

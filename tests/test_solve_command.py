@@ -581,7 +581,7 @@ def test_the_command_is_there_and_others_do_not_pay_for_it() -> None:
     )
     for arguments, ended in (
         (["solve", "--task", "sudoku4x4", "--puzzle", LINES[0]], "0 True"),
-        (["tasks"], "0 False"),
+        (["evaluate", "--help"], "0 False"),
     ):
         command = [sys.executable, "-c", code.format(arguments)]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
