@@ -513,3 +513,9 @@ def test_outputs_are_those_of_the_golden_run(tmp_path: Path) -> None:
         _, output = reasoner.step(inputs, reasoner.initial_carry(len(inputs)), 0, puzzle_ids=ids)
         outputs.append(output.conditional_logits)
     torch.testing.assert_close(outputs[0], outputs[1], atol=0.2, rtol=0)
+
+
+def test_a_run_folder_in_place_of_a_reasoner_is_told_the_way(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"Convert it: latent-rl import .*run --out my-reasoner"):
+        load_reasoner(folder)
