@@ -149,5 +149,6 @@ def from_dict(cls: type[Config], data: Any) -> Config:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if missing := sorted(required - set(data)):
-        raise InvalidValueError(f"{cls.__name__} needs {', '.join(missing)}; got {', '.join(sorted(data))}.")
+        given = ", ".join(sorted(data)) or "nothing"
+        raise InvalidValueError(f"{cls.__name__} needs {', '.join(missing)}; got {given}.")
     return cls(**data)

@@ -92,6 +92,8 @@ def claimed(path: Path, is_file: bool | None = None) -> Iterator[None]:
         held = filelock.FileLock(lock)
         held.acquire(blocking=False)
     except filelock.Timeout as error:
+        if not lock.exists():  # filelock takes a place where none can be made, such as /proc, for a held lock
+            raise FileError(f"{path} could not be claimed: no file can be made there.") from error
         raise FileError(
             f"{path} must have one writer; another process uses it. Wait, or choose another --out."
         ) from error

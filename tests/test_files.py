@@ -108,3 +108,12 @@ def test_a_stop_says_what_is_kept_and_how_to_go_on(
         raise raised
     assert str(error.value) == "stopped; a b keeps all of it. Go on with: latent-rl train --out 'a b' --resume"
     assert error.value.status == status
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_where_no_file_can_be_made_nobody_is_blamed() -> None:
+    with (
+        pytest.raises(FileError, match="could not be claimed: no file can be made there"),
+        claimed(Path("/proc/x.csv")),
+    ):
+        pass

@@ -1,5 +1,6 @@
 """Folders of a user's puzzles as tasks: the public dataset layout, CSVs, rules by vocabulary, and mistakes."""
 
+import gzip
 import json
 import pickle
 import tracemalloc
@@ -19,6 +20,7 @@ from latent_rl.evaluation import evaluate_fixed
 from latent_rl.losses import NO_TARGET, step_loss
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.tasks.base import SPLITS, Task, first, sample
+from latent_rl.tasks.folder import folder_task
 from latent_rl.tasks.maze import Maze
 from latent_rl.tasks.nqueens import NQueens
 from latent_rl.tasks.registry import make_task
@@ -128,6 +130,32 @@ def test_a_folder_of_csvs_is_a_task(rules: Task, tmp_path: Path) -> None:
     assert torch.equal(first(task, "test", 20).labels, first(rules, "test", 20).labels)
     parts = [row.tolist() for split in ("train", "validation") for row in task.puzzles(split).inputs]
     assert sorted(parts) == sorted(first(rules, "train", 20).inputs.tolist())
+
+
+def test_tables_of_validation_puzzles_and_packed_ones_are_read(tmp_path: Path) -> None:
+    puzzles = first(FOUR, "train", 9)
+    pairs = zip(puzzles.inputs, puzzles.labels, strict=True)
+    rows = [f"{FOUR.format(question)},{FOUR.format(answer)}\n" for question, answer in pairs]
+    for name, part in (("train.csv.gz", rows[:4]), ("val.csv", rows[4:6]), ("test.csv", rows[6:])):
+        content = ("quizzes,solutions\n" + "".join(part)).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    task = make_task(str(tmp_path))
+    shown = [FOUR.format(row) for split in SPLITS for row in task.puzzles(split).map(torch.clone).inputs]
+    assert shown == [row[:16] for row in rows]
+    assert len(task.puzzles("validation")) == 2
+    (tmp_path / "test.csv").unlink()
+    folder_task.cache_clear()
+    with pytest.raises(PuzzleError, match=r"must have test\.csv to give test puzzles"):
+        make_task(str(tmp_path)).puzzles("test")
+
+
+def test_a_table_alone_is_told_its_place(tmp_path: Path) -> None:
+    table = tmp_path / "sudoku.csv"
+    table.write_text("quizzes,solutions\n")
+    with pytest.raises(PuzzleError, match=r"is a file\. Put it into a folder as train\.csv"):
+        make_task(str(table))
+    with pytest.raises(PuzzleError, match=r"holds sudoku\.csv\. Name your tables so"):
+        make_task(str(tmp_path))
 
 
 def test_every_command_takes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,12 +128,36 @@ def test_weights_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         lambda w: {"ema": {"shadow": w}},
         lambda w: {"module": {"model": w}, "dp_world_size": 1},
         lambda w: {**w, "step": 3},
+        lambda w: {"train_state": {"mine": w, "optimizer": w, "grads": w}},
         OrderedDict,
     ],
 )
 def test_weights_within_a_file(wrap: Callable[[dict], dict], tmp_path: Path) -> None:
     assert same_as_golden(run_folder(tmp_path, wrap(RAW)))
     assert same_as_golden(run_folder(tmp_path, wrap(RAW), _use_new_zipfile_serialization=False))
+
+
+def test_an_unknown_place_of_weights_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert same_as_golden(run_folder(tmp_path, {"train_state": {"mine": RAW}}))
+    assert caplog.messages[0] == "note: step_1: read train_state.mine."
+    with pytest.raises(CheckpointError, match="it holds first, second"):
+        load_public_checkpoint(run_folder(tmp_path, {"first": RAW, "second": RAW}))
+
+
+def test_a_dictionary_that_is_repeated_without_end_takes_no_time(tmp_path: Path) -> None:
+    nested: dict = {}
+    for _ in range(4):
+        nested = {str(place): nested for place in range(300)}
+    with pytest.raises(CheckpointError, match="must hold the state_dict"):
+        load_public_checkpoint(run_folder(tmp_path, nested))
+
+
+def test_weights_in_a_folder_of_checkpoints(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    (folder / "checkpoints").mkdir()
+    weights = shutil.move(folder / "step_1", folder / "checkpoints" / "step_1")
+    assert same_as_golden(folder)
+    assert same_as_golden(weights)
 
 
 def test_averages_beside_the_weights_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -489,3 +513,9 @@ def test_outputs_are_those_of_the_golden_run(tmp_path: Path) -> None:
         _, output = reasoner.step(inputs, reasoner.initial_carry(len(inputs)), 0, puzzle_ids=ids)
         outputs.append(output.conditional_logits)
     torch.testing.assert_close(outputs[0], outputs[1], atol=0.2, rtol=0)
+
+
+def test_a_run_folder_in_place_of_a_reasoner_is_told_the_way(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"Convert it: latent-rl import .*run --out my-reasoner"):
+        load_reasoner(folder)

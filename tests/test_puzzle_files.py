@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import random
 import sys
@@ -85,6 +86,10 @@ LINES: dict[str, tuple[str, str]] = {
     "in groups": ("\n".join(" ".join(lines_of(p)) for p in PUZZLES), "a puzzle a line"),
     "a cell a column": ("\n".join(map(empty, PUZZLES)), "blanks spaces or nothing"),
     "a JSON array": ('[\n"' + '",\n"'.join(PUZZLES) + '"\n]', "a puzzle a line"),
+    "a JSON array in one line": (json.dumps(PUZZLES), "a puzzle a line"),
+    "JSON grids": (json.dumps([[list(row) for row in lines_of(p)] for p in PUZZLES], indent=1), "a puzzle a line"),
+    "JSON grids, null": (json.dumps([[None if c == "." else int(c) for c in p] for p in PUZZLES]), "a puzzle a line"),
+    "spaces that don't break": ("\n".join("\u00a0".join(lines_of(p)) for p in PUZZLES), "a puzzle a line"),
     "Python lists": (
         "\n".join(str([[int(c) for c in r.replace(".", "0")] for r in lines_of(p)]) for p in PUZZLES),
         "'0'",
@@ -112,6 +117,14 @@ TABLES: dict[str, tuple[str, str]] = {
     "quoted": ('"quiz","solved"\n' + "\n".join(f'"{p}","{a}"' for p, a in PAIRS), f"{COMMAS} 1 (quiz)"),
     "unknown names": ("a,b,c\n" + "\n".join(f"x,{p},{a}" for p, a in PAIRS), f"{COMMAS} 2, answers in column 3"),
     "JSON lines": ("\n".join(f'{{"p": "{p}", "s": "{a}"}}' for p, a in PAIRS), "its answer behind it"),
+    "JSON records": (
+        json.dumps([{"id": 7, "puzzle": p, "solution": a} for p, a in PAIRS], indent=2),
+        f"{COMMAS} 2 (puzzle), answers in column 3 (solution)",
+    ),
+    "JSON records with grids": (
+        json.dumps([{"question": lines_of(p), "answer": lines_of(a)} for p, a in PAIRS]),
+        f"{COMMAS} 1 (question), answers in column 2 (answer)",
+    ),
     "spaces": ("puzzle solution\n" + "\n".join(f"{p} {a}" for p, a in PAIRS), "its answer behind it"),
 }
 BOARDS: dict[str, tuple[str, str]] = {

@@ -58,11 +58,17 @@ def reasoner_folder(name_or_path: str | Path) -> Path:
 
     Raises:
         UnknownNameError: it is neither the name of a shipped reasoner nor a folder.
+        CheckpointError: the folder is one of the public code, which must be imported.
     """
     shipped = _PRETRAINED / str(name_or_path)
     folder = shipped if (shipped / WEIGHTS).is_file() else Path(name_or_path)
     if not folder.is_dir():
         raise UnknownNameError("reasoner (neither shipped nor a folder)", name_or_path, shipped_reasoners())
+    if not (folder / CONFIG).exists() and (folder / "all_config.yaml").is_file():
+        raise CheckpointError(
+            f"{folder} must be a reasoner of latent_rl; it is a run folder of the public TRM, HRM or DIS code. Convert"
+            f" it: latent-rl import {folder} --out my-reasoner"
+        )
     return folder
 
 

@@ -69,7 +69,7 @@ def load_public_run(
     `dataset`, or by a `dataset.json` in the run folder. What is said twice must agree.
 
     Args:
-        folder: the run folder, or the weights file in it.
+        folder: the run folder, or the weights file in it or in a folder of it.
         vocab_size: V.
         seq_len: L.
         dataset: the folder of the dataset that the run was trained on, or the `dataset.json` in it.
@@ -82,7 +82,9 @@ def load_public_run(
     """
     folder = Path(folder)
     if folder.is_file():
-        folder, weights = folder.parent, weights or folder.name
+        weights = weights or folder.absolute()
+        above = folder.absolute().parents[:2]
+        folder = next((each for each in above if any((each / name).is_file() for name in CONFIGS)), folder.parent)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} must be a run folder of the public code, or the weights in it; it is none.")
     config_path, section = _section(folder)

@@ -28,7 +28,9 @@ _USUAL = {
     "loss", "halt_exploration_prob", "no_ACT_continue", "cf_uncond_prob", "cfg_guidance_w", "batch_size", *FACTS
 }  # fmt: skip
 """Keys that the public code has itself, and that change nothing once the reasoner is trained."""
-_TRAINING_ONLY = re.compile(r"loss|dropout|explor|^ema|^lr|learning_rate|weight_decay|warmup|checkpointing|seed")
+_TRAINING_ONLY = re.compile(
+    r"loss|dropout|explor|^ema|(^|_)lr(_|$)|learning_rate|weight_decay|warmup|checkpointing|seed"
+)
 """What the names of other keys that matter only in training have in common."""
 _DEPTH = Range(1, 1024)
 

@@ -50,11 +50,15 @@ _PLACES = (
     "model", "state_dict", "model_state_dict", "module", "network", "net", "weights", "params", "ema_state_dict",
     "ema_model", "model_ema", "ema", "ema_helper", "shadow",
 )  # fmt: skip
-"""Where a file may keep its weights, the first that is there."""
+"""Where a file may keep its weights, the first that is there; under another name, if nothing else could be meant."""
+_NO_WEIGHTS = r"(?i)optim|sched|grad|momentum|exp_avg|carry"
+"""What else has the names of weights."""
 _DEEPEST = 4
 _AVERAGES = {name for name in _PLACES if "ema" in name}
 _WEIGHTS = r"(?i)checkpoint|ckpt|model|pytorch_model|weights|last|best|final"
 """What weights that count nothing are called."""
+_WITHIN = "checkpoints"
+"""Where in a run folder they may lie."""
 _SUFFIXES = ("", ".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _OTHER_FILES = r"(?i)preds|optim|sched|random_states|training_args|carry"
 """Files beside the weights that are called alike."""
@@ -87,8 +91,8 @@ def bare_name(key: str) -> str:
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights file of a run folder: of those whose names count steps the latest, else the one that is called like
-    weights, else the only one that could be.
+    """The weights file of a run folder, or of `checkpoints` in it: of those whose names count steps the latest, else
+    the one that is called like weights, else the only one that could be.
 
     Raises:
         CheckpointError: there is none, or which of several is meant can't be told.
@@ -100,6 +104,8 @@ def find_weights(folder: Path) -> Path:
     latest = [path for number, path in numbered if number == max(numbered)[0] or len(kinds) > 1]
     called = [path for path in found if re.fullmatch(_WEIGHTS, path.stem)]
     candidates = latest or called or [path for path in found if path.suffix]
+    if not candidates and (folder / _WITHIN).is_dir():
+        return find_weights(folder / _WITHIN)
     if not candidates:
         raise CheckpointError(
             f"{folder} must be a run folder of the public code; it holds no weights, such as step_N, checkpoint,"
@@ -165,8 +171,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors[name] = tensor
     _check_tensors(path, tensors, 2 * size)
     others = [name for name in content if name not in place and name in _AVERAGES]
-    if others:
-        note(f"{path.name}: read {'.'.join(place) or 'the weights'}; not read: {', '.join(others)}.")
+    if others or not set(place) <= set(_PLACES):
+        unread = f"; not read: {', '.join(others)}" if others else ""
+        note(f"{path.name}: read {one_line('.'.join(place)) or 'the weights'}{unread}.")
     return tensors
 
 
@@ -209,13 +216,24 @@ def _verified(path: Path) -> io.BytesIO:
     return clean
 
 
-def _state_of(content: dict[Any, Any], place: tuple[str, ...] = ()) -> tuple[tuple[str, ...], dict[str, Tensor]] | None:
-    """Where within a file's content the weights lie, and the weights; None if they don't."""
+def _state_of(
+    content: dict[Any, Any], place: tuple[str, ...] = (), seen: set[int] | None = None
+) -> tuple[tuple[str, ...], dict[str, Tensor]] | None:
+    """Where within a file's content the weights lie, and the weights; None if they don't, or it can't be told."""
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if any(bare_name(key).partition(".")[0] in _ROOTS for key in state):
         return place, state
-    inner = [key for key in _PLACES if isinstance(content.get(key), dict)] if len(place) < _DEEPEST else []
-    return next((found for key in inner if (found := _state_of(content[key], (*place, key)))), None)
+    seen = seen or set()  # a file can hold one dictionary many times over
+    if len(place) == _DEEPEST or id(content) in seen:
+        return None
+    seen.add(id(content))
+    inner = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, dict)}
+    for key in _PLACES:
+        if key in inner and (found := _state_of(inner[key], (*place, key), seen)):
+            return found
+    others = [key for key in inner if key not in _PLACES and not re.search(_NO_WEIGHTS, key)]
+    states = [found for key in others if (found := _state_of(inner[key], (*place, key), seen))]
+    return states[0] if len(states) == 1 else None
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], max_bytes: int) -> None:

@@ -6,7 +6,7 @@ import re
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.base import Task
 
-_BARS = str.maketrans(dict.fromkeys("¦│┃║", "|"))
+_BARS = str.maketrans(dict.fromkeys("¦│┃║", "|") | {"\u00a0": " "})
 _SEPARATORS = " \t|,!;:/[](){}'\""
 _STROKES = frozenset("-=+~_").union(map(chr, range(0x2500, 0x2580)))
 _RULE = "".join(_STROKES) + " \t*.:'`|"

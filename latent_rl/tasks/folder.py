@@ -41,9 +41,9 @@ def folder_task(folder: Path) -> Task:
     """The task of a folder, or of a file of ARC's tasks.
 
     It holds `train` and `test` as the public scripts write them (`dataset.json`, `all__inputs.npy`, ...), or
-    `train.csv` and `test.csv`, tables with a column of puzzles and one of their answers: see `read_rows`. Validation
-    puzzles are those in `val`, or are kept back from the training ones. One part will do, as long as the others'
-    puzzles are not asked for. Or it holds ARC's tasks; see `arc_sets`.
+    `train.csv` and `test.csv`, or the same with `.gz`, tables with a column of puzzles and one of their answers: see
+    `read_rows`. Validation puzzles are those in `val` or `val.csv`, or are kept back from the training ones. One part
+    will do, as long as the others' puzzles are not asked for. Or it holds ARC's tasks; see `arc_sets`.
 
     Vocabulary and length tell the rules, if the labels keep them: Sudoku, maze or N-Queens. Arrays of anything else
     become a task whose answers are right if they equal the label; see `Unruled`.
@@ -54,13 +54,14 @@ def folder_task(folder: Path) -> Task:
     parts = [name for name in ("train", "test", *VALIDATIONS) if (folder / name / FACTS).is_file()]
     if parts:
         return _of_arrays(folder, parts)
-    csvs = [path for part in ("train", "test") if (path := folder / f"{part}.csv").is_file()]
-    if csvs:
+    if csvs := [path for part in ("train", "test", *VALIDATIONS) if (path := _csv(folder, part))]:
         return _of_csvs(folder, csvs[0])
     if arc_sets(folder):
         load_arc(folder)  # so that damage is told at once
         return Arc(folder.stem, folder)
     hint = f" Give the folder above it: {folder.parent}." if (folder / FACTS).is_file() else ""
+    if any(folder.glob("*.csv")):
+        hint = " Name your tables so; or give one by --puzzles to evaluate, by --file to solve."
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
     raise PuzzleError(
         f"a folder of puzzles must hold train/{FACTS} and test/{FACTS} with their arrays, as the public scripts write"
@@ -158,6 +159,11 @@ def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:
     return stored
 
 
+def _csv(folder: Path, part: str) -> Path | None:
+    """The table of a part, compressed or not."""
+    return next((path for end in ("csv", "csv.gz") if (path := folder / f"{part}.{end}").is_file()), None)
+
+
 def _of_csvs(folder: Path, known: Path) -> Task:
     head = [line for _, line in islice(text_lines(known), _CSV_HEAD)]
     lengths = {len(field): None for line in head for field in re.split(r'[,;\t|"]', line)}
@@ -175,9 +181,13 @@ def _of_csvs(folder: Path, known: Path) -> Task:
 
 def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
     """The puzzles of a split. Rows that are held out for validation are drawn: files are often sorted by source."""
-    path = folder / f"{'test' if split == 'test' else 'train'}.csv"
+    validation = next((path for name in VALIDATIONS if (path := _csv(folder, name))), None)
+    part = "test" if split == "test" else "train"
+    path = validation if split == "validation" and validation else _csv(folder, part)
+    if path is None:
+        raise PuzzleError(f"{folder} must have {part}.csv to give {split} puzzles; it has not.")
     stored = _read_rows(path, rules)
-    if split == "test":
+    if split == "test" or validation:
         return stored
     order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(0))
     num_held_out = num_validation(len(stored), path)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError, one_line
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.json_text import as_lines
 from latent_rl.tasks.layouts import Line, Row
 from latent_rl.tasks.recognition import NoPuzzleError, Reading, recognize
 from latent_rl.types import Puzzles
@@ -92,8 +93,8 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
     """Stream the puzzles of a file, or of standard input: it is never held as a whole.
 
     It may hold a puzzle a line, alone or among other words; a table with or without header, such as
-    `source,question,answer,rating`; or boards of several lines, drawn in many ways: see `layouts`. It may be compressed
-    by gzip, bzip2 or xz.
+    `source,question,answer,rating`; boards of several lines, drawn in many ways: see `layouts`; or a JSON array of
+    puzzles, see `json_text`. It may be compressed by gzip, bzip2 or xz.
 
     Args:
         path: the file, or `STANDARD_STREAM`.
@@ -107,7 +108,7 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
         UnknownNameError: it has no such column.
     """
     try:
-        return recognize(task, text_lines(path), columns)
+        return recognize(task, as_lines(text_lines(path), task.seq_len), columns)
     except NoPuzzleError as error:
         raise PuzzleError(f"{source_name(path)} {error}") from error
 
@@ -118,9 +119,9 @@ def read_board(task: Task, text: str) -> str:
     Raises:
         PuzzleError: there is none, or more than one.
     """
-    lines = text.replace("\\n", "\n").split("\n")
+    lines = enumerate(text.replace("\\n", "\n").split("\n"), 1)
     try:
-        rows = list(islice(recognize(task, iter(enumerate(lines, 1))).rows, 2))
+        rows = list(islice(recognize(task, as_lines(lines, task.seq_len)).rows, 2))
     except NoPuzzleError as error:
         raise PuzzleError(f"the text {error}") from error
     if len(rows) > 1:

@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from latent_rl.errors import UnknownNameError
+from latent_rl.errors import PuzzleError, UnknownNameError
 from latent_rl.tasks.arc import Arc
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.folder import folder_task
@@ -53,6 +53,11 @@ def make_task(task: "str | Task") -> Task:
         return task
     if task not in TASKS and (Path(task).is_dir() or (task.endswith(".json") and Path(task).is_file())):
         return folder_task(Path(task).resolve())
+    if task not in TASKS and Path(task).is_file():
+        raise PuzzleError(
+            f"a task must be a name, a folder or a .json of ARC; {task} is a file. Put it into a folder as train.csv or"
+            " test.csv; or give it by --puzzles to evaluate, by --file to solve."
+        )
     module, _, name = task.rpartition(":")
     if module:
         try:
