@@ -68,6 +68,8 @@ class Solve(Process):
         Raises:
             LatentRLError: an argument, a puzzle or a file is wrong.
         """
+        if self.columns and self.file is None:
+            raise InvalidValueError("--columns names columns of --file; there is none. Leave it out.")
         if self.puzzle is not None and self.file is None and self.out == STANDARD_STREAM:
             if os.path.isfile(self.puzzle):
                 raise InvalidValueError(f"--puzzle must be a puzzle; {self.puzzle} is a file: give it by --file.")

@@ -539,6 +539,7 @@ def test_without_rules_nothing_is_judged(source: Path, capsys: pytest.CaptureFix
         (("--puzzle", LINES[0], "--horizon", f"{10**20}"), "horizon must be a whole number"),
         (("--puzzle", LINES[0], "--tune", "-1"), "tune must be a whole number in [0, "),
         (("--puzzle", LINES[0], "--seed", "-1"), "seed must be a whole number in [0, "),
+        (("--puzzle", LINES[0], "--columns", "puzzle"), "--columns names columns of --file"),
         (("--file", "gone.txt"), "gone.txt must be a readable text file"),
         (("--file", "."), ". must be a readable text file: Is a directory"),
         (("--puzzle", ""), "must hold at least one puzzle"),
