@@ -17,12 +17,14 @@ import json
 import os
 import random
 import resource
+import select
 import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,6 +48,12 @@ PATIENCE = 60
 """Seconds after which an attacked process hangs."""
 MEMORY = 12 * 2**30
 """Bytes of address space that an attacked process may take; a crash for want of it is a traceback."""
+
+
+BLOCK = 50
+"""Damages that a child reads."""
+PAGE = 2000
+"""Characters of a failure that are kept: less than a pipe takes at once."""
 
 
 @dataclass(kw_only=True)
@@ -98,8 +106,6 @@ def child(arguments: list[str], log: Path, folder: Path) -> Iterator[int]:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         finally:
             with contextlib.suppress(OSError, ValueError):
@@ -126,11 +132,11 @@ def wait(pid: int, seconds: float) -> int | None:
         time.sleep(0.005)
 
 
-def call(arguments: list[str], folder: Path) -> Ended:
+def call(arguments: list[str], folder: Path, patience: float = PATIENCE) -> Ended:
     """One command line, to its end."""
     log = folder / "said.txt"
     with child(arguments, log, folder) as pid:
-        status = wait(pid, PATIENCE)
+        status = wait(pid, patience)
     return Ended(status, log.read_text(errors="replace"))
 
 
@@ -192,7 +198,7 @@ def attack_by_kills(name: str, count: int, rng: random.Random, scratch: Path) ->
     alone.mkdir()
     prepare(alone)
     started = time.monotonic()
-    ended = call(arguments, alone)
+    ended = call(arguments, alone, 20 * PATIENCE)
     seconds = time.monotonic() - started
     if judged(ended) != "fine":
         raise RuntimeError(f"{name}: the command itself must succeed; it said {ended.said[-500:]}")
@@ -309,60 +315,76 @@ def fingerprint(value: Any) -> Any:
     return value
 
 
+Damage = tuple[Path, bytes, bytes]
+"""A file, what it should hold, and what it holds instead."""
+
+
 def attack_by_damage(kind: Kind, count: int, rng: random.Random, scratch: Path) -> Iterator[tuple[str, str]]:
-    """Damage one file of a folder, read it, mend it, again and again; a child dies with what it reads."""
+    """Damage one file of a folder, read it, mend it, again and again."""
     source = scratch / "source"
     source.mkdir()
     kind.make(source)
     expected = fingerprint(kind.read(source))
     paths = sorted({path for pattern in kind.files for path in source.glob(pattern)})
+    damages: list[Damage] = []
     for _ in range(count):
         path = rng.choice(paths)
         whole = path.read_bytes()
         spoil = odd_json if path.suffix == ".json" and rng.random() < 0.5 else damaged
-        content = spoil(whole, rng)
-        path.write_bytes(content)
-        yield read_in_child(kind, source, expected, content != whole)
+        damages.append((path, whole, spoil(whole, rng)))
+    while damages:
+        # A child reads one after the other, and another goes on behind what it hangs or dies of.
+        ended = 0
+        for outcome in read_in_child(kind, source, expected, damages[:BLOCK]):
+            ended += 1
+            yield outcome
+        path, whole, _ = damages[ended - 1]
         path.write_bytes(whole)
+        del damages[:ended]
 
 
-def read_in_child(kind: Kind, folder: Path, expected: Any, is_damaged: bool) -> tuple[str, str]:
-    """Read a folder in a forked child."""
+def read_in_child(kind: Kind, folder: Path, expected: Any, damages: list[Damage]) -> Iterator[tuple[str, str]]:
+    """Read a folder in a forked child, once for each damage; ends early after one that it hangs or dies of."""
     inward, outward = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(inward)
-        outcome, note = "traceback", ""
-        try:
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-                found = fingerprint(kind.read(folder))
-            same = found == expected or not is_damaged
-            outcome = "fine" if same or not kind.is_checked else "silent"
-        except LatentRLError as error:
-            outcome, note = "refused", str(error)
-            if "\n" in note.strip():
-                outcome = "traceback"
-        except BaseException:
-            import traceback
-
-            note = traceback.format_exc()
-        finally:
-            os.write(outward, json.dumps([outcome, note[-3000:]]).encode())
-            os._exit(0)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        for path, whole, content in damages:
+            path.write_bytes(content)
+            result = read_once(kind, folder, expected, content != whole)
+            path.write_bytes(whole)
+            os.write(outward, json.dumps(result).encode() + b"\n")
+        os._exit(0)
     os.close(outward)
-    status = wait(pid, PATIENCE)
-    if status is None:
+    with os.fdopen(inward, "rb", buffering=0) as pipe:  # `select` sees what is not read yet
+        for _ in damages:
+            if not select.select([pipe], [], [], PATIENCE)[0]:
+                yield "hang", ""
+                break
+            line = pipe.readline()
+            if not line:
+                yield "traceback", "the process died"
+                break
+            outcome, note = json.loads(line)
+            yield outcome, note
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    with os.fdopen(inward, "rb") as pipe:
-        said = pipe.read()
-    if status is None:
-        return "hang", ""
-    if not said:
-        return "traceback", f"the process died with status {status}"
-    outcome, note = json.loads(said)
-    return outcome, note
+    os.waitpid(pid, 0)
+
+
+def read_once(kind: Kind, folder: Path, expected: Any, is_damaged: bool) -> tuple[str, str]:
+    """What reading the folder ends in."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            found = fingerprint(kind.read(folder))
+    except LatentRLError as error:
+        said = str(error)
+        return "traceback" if "\n" in said.strip() else "refused", said[-PAGE:]
+    except BaseException:
+        return "traceback", traceback.format_exc()[-PAGE:]
+    same = found == expected or not is_damaged
+    return "fine" if same or not kind.is_checked else "silent", ""
 
 
 def make_reasoner_folder(folder: Path) -> None:
@@ -471,7 +493,7 @@ def read_agent(folder: Path) -> Any:
 
 def make_comparison(folder: Path) -> None:
     """A comparison that has ended."""
-    ended = call(_QUICK_COMPARE, folder)
+    ended = call(_QUICK_COMPARE, folder, 20 * PATIENCE)
     if judged(ended) != "fine":
         raise RuntimeError(f"the comparison itself must succeed; it said {ended.said[-500:]}")
 
