@@ -561,10 +561,13 @@ def make_arc(folder: Path) -> None:
 
 def read_arc(folder: Path) -> Any:
     """The test inputs."""
-    from latent_rl.tasks.registry import make_task
+    from latent_rl.tasks.arc_data import load_arc
+    from latent_rl.tasks.folder import folder_task
 
-    task = make_task(str(folder / "arc-agi_evaluation_challenges.json"))
-    return [[grid.tolist() for grid, _ in riddle.task.tests] for riddle in task.riddles]  # type: ignore[attr-defined]
+    for cached in (load_arc, folder_task):
+        cached.cache_clear()  # a process reads a file once
+    task: Any = folder_task(folder / "arc-agi_evaluation_challenges.json")
+    return [[grid.tolist() for grid, _ in riddle.task.tests] for riddle in task.riddles]
 
 
 KINDS: dict[str, Kind] = {
