@@ -12,10 +12,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, own_puzzles
+from latent_rl.envs.streams import Streams
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Puzzles
 
@@ -73,19 +73,19 @@ class BatchVecEnv(VecEnv):
     metadata = METADATA
 
     def __init__(self, core: Core, num_envs: int, render_mode: str | None = None) -> None:
-        self._episodes = Episodes(core, num_envs)
-        self._screen = Screen(self._episodes, render_mode)
+        self._streams = Streams(core, num_envs)
+        self._screen = Screen(self._streams, render_mode)
         self.core, self.render_mode = core, render_mode
-        super().__init__(self._episodes.num_envs, observation_space(core), core.mode.space)
+        super().__init__(self._streams.num_envs, observation_space(core), core.mode.space)
         self.metadata = METADATA
         self._actions: np.ndarray = np.empty(0)
 
     def reset(self) -> VecEnvObs:
         """Begin an episode in every stream; stream i is seeded as `seed` said, and begins as `set_options` did."""
-        if any(seed is None for seed in self._seeds) and self._episodes.state is None:
+        if any(seed is None for seed in self._seeds) and self._streams.state is None:
             self.seed()
         puzzles = self._own_puzzles()
-        observation = self._episodes.reset(self._seeds, puzzles=puzzles)
+        observation = self._streams.reset(self._seeds, puzzles=puzzles)
         self._reset_seeds()
         self._reset_options()
         self._screen.show()
@@ -105,7 +105,7 @@ class BatchVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Take the step."""
-        result = self._episodes.step(self._actions, autoreset=True)
+        result = self._streams.step(self._actions, autoreset=True)
         self._screen.show(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         columns = {name: values.tolist() for name, values in result.info.items() if values.ndim == 1}
@@ -116,7 +116,7 @@ class BatchVecEnv(VecEnv):
 
     def action_masks(self) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now, as sb3-contrib's MaskablePPO asks for them."""
-        return self._episodes.mask()
+        return self._streams.mask()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A picture of every environment, in mode "rgb_array"; `render` tiles them."""
@@ -125,7 +125,7 @@ class BatchVecEnv(VecEnv):
 
     def close(self) -> None:
         """End all episodes; there is nothing to release."""
-        self._episodes.close()
+        self._streams.close()
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether the environments have an attribute."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from latent_rl.envs.boards import Board, Layout, beside, boards_of, layout_of, plain
-from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.state import State
+from latent_rl.envs.streams import Streams
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 RenderMode = Literal["ansi", "human", "rgb_array"]
@@ -29,7 +29,7 @@ class Screen:
     """Follows episodes, and draws them when it is asked to; without a mode it does nothing.
 
     Args:
-        episodes: what is drawn.
+        streams: what is drawn.
         mode: "ansi", text with marks and ANSI styles; "rgb_array", pictures uint8 [H, W, 3]; "human", in the terminal
             at every step; None for nothing.
 
@@ -37,10 +37,10 @@ class Screen:
         UnknownNameError: there is no such mode.
     """
 
-    def __init__(self, episodes: Episodes, mode: str | None) -> None:
+    def __init__(self, streams: Streams, mode: str | None) -> None:
         if mode is not None and mode not in RENDER_MODES:
             raise UnknownNameError("render mode", mode, RENDER_MODES)
-        self.episodes, self.mode = episodes, mode
+        self.streams, self.mode = streams, mode
         self._terminal = Terminal()
         self._boards: list[Board] | None = None
         self._before: State | None = None
@@ -57,7 +57,7 @@ class Screen:
         """
         if self.mode is None:
             return
-        self._before, self._state, self._boards = self._state, self.episodes.state, None
+        self._before, self._state, self._boards = self._state, self.streams.state, None
         self._actions = None if actions is None else np.array(actions)  # who gave them may change them
         self._ended = None if ended is None else ended.copy()
         if self.mode == "human":
@@ -66,7 +66,7 @@ class Screen:
     @cached_property
     def layout(self) -> Layout:
         """Of the task."""
-        return layout_of(self.episodes.core.task)
+        return layout_of(self.streams.core.task)
 
     def boards(self) -> list[Board]:
         """The boards of all episodes.
@@ -77,7 +77,7 @@ class Screen:
         if self._state is None:
             raise InvalidValueError("there is nothing to draw before the first episode; call reset() first.")
         if self._boards is None:
-            core, actions, ended = self.episodes.core, self._actions, self._ended
+            core, actions, ended = self.streams.core, self._actions, self._ended
             names = () if actions is None else core.mode.names(torch.as_tensor(actions))
             over = None if ended is None else torch.as_tensor(ended)
             self._boards = boards_of(core, self.layout, self._state, self._before, names, over)

@@ -12,10 +12,10 @@ from gymnasium.wrappers import TimeLimit
 from latent_rl.envs.actions import as_array
 from latent_rl.envs.config import EnvConfig, with_time_limit
 from latent_rl.envs.core import Core
-from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.observations import OBSERVATION_BOUND
 from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
+from latent_rl.envs.streams import Streams
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
@@ -94,8 +94,8 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         self.core = Core(task, reasoner, **core)
         self.observation_space = observation_space(self.core)
         self.action_space = self.core.mode.space
-        self._episodes = Episodes(self.core, 1)
-        self._screen = Screen(self._episodes, render_mode)
+        self._streams = Streams(self.core, 1)
+        self._screen = Screen(self._streams, render_mode)
         self._ended = True
 
     def reset(
@@ -113,9 +113,9 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         check_options(options, ["puzzle"])
         puzzles = own_puzzles(self.core.task, options["puzzle"], 1) if "puzzle" in options else None
         self._obey_time_limit()
-        if seed is None and self._episodes.state is None:
+        if seed is None and self._streams.state is None:
             seed = int(self.np_random.integers(2**31))
-        observation = self._episodes.reset([seed], puzzles=puzzles)
+        observation = self._streams.reset([seed], puzzles=puzzles)
         self._ended = False
         self._screen.show()
         return observation[0], {}
@@ -131,7 +131,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
             limit = min(wrapper._max_episode_steps for wrapper in wrappers)
             horizon: int = with_time_limit({"horizon": self._given_horizon}, limit)["horizon"]
             if horizon != self.core.horizon:
-                self.core = self._episodes.core = self.core.lasting(horizon)
+                self.core = self._streams.core = self.core.lasting(horizon)
         for wrapper in wrappers:
             wrapper._elapsed_steps = -1
 
@@ -145,7 +145,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
                 f"an action must have the shape {self.action_space.shape} of the space {self.action_space};"
                 f" got shape {array.shape}."
             )
-        result = self._episodes.step(array[None], autoreset=False)
+        result = self._streams.step(array[None], autoreset=False)
         self._ended = bool(result.terminated[0])
         self._screen.show(array[None], result.terminated)
         info = {name: values[0] if values.ndim > 1 else values[0].item() for name, values in result.info.items()}
@@ -153,7 +153,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     def action_masks(self) -> np.ndarray:
         """Int8 [A], 1 for the actions that make sense now: for sb3-contrib, and of a table for `space.sample`."""
-        return self._episodes.mask()[0].astype(np.int8)
+        return self._streams.mask()[0].astype(np.int8)
 
     def render(self) -> str | np.ndarray | None:
         """The board as it is now: text in mode "ansi", uint8 [H, W, 3] in mode "rgb_array", None in mode "human".

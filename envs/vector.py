@@ -10,10 +10,10 @@ from gymnasium.vector.utils import batch_space
 
 from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
-from latent_rl.envs.episodes import Episodes
 from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
+from latent_rl.envs.streams import Streams
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 ROWWISE = ("action_masks", "render")
@@ -54,9 +54,9 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.core = Core(**with_time_limit(core, max_episode_steps))
-        self._episodes = Episodes(self.core, num_envs)
-        self._screen = Screen(self._episodes, render_mode)
-        self.num_envs = self._episodes.num_envs
+        self._streams = Streams(self.core, num_envs)
+        self._screen = Screen(self._streams, render_mode)
+        self.num_envs = self._streams.num_envs
         self.single_observation_space = observation_space(self.core)
         self.single_action_space = self.core.mode.space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -77,7 +77,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         check_options(options, ["puzzle", "reset_mask"])
         rows = checked_mask(options["reset_mask"], self.num_envs) if "reset_mask" in options else None
         puzzles = own_puzzles(self.core.task, options["puzzle"], self.num_envs) if "puzzle" in options else None
-        observation = self._episodes.reset(self._seeds_of(seed), rows, puzzles)
+        observation = self._streams.reset(self._seeds_of(seed), rows, puzzles)
         self._ended = np.zeros(self.num_envs, dtype=bool) if rows is None else self._ended & ~rows.numpy()
         self._screen.show()
         return observation, {}
@@ -93,7 +93,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             seeds = [seed + i for i in range(self.num_envs)]
         else:
             seeds = [None] * self.num_envs
-        if self._episodes.state is None:
+        if self._streams.state is None:
             drawn = self.np_random.integers(2**31, size=self.num_envs).tolist()
             seeds = [other if each is None else each for each, other in zip(seeds, drawn, strict=True)]
         return seeds
@@ -106,7 +106,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
                 f"the episodes of streams {np.flatnonzero(self._ended).tolist()} have ended; begin them anew by"
                 ' reset(options={"reset_mask": ...}), or choose another autoreset_mode.'
             )
-        result = self._episodes.step(actions, autoreset=at_once, begin=self._ended if later else None)
+        result = self._streams.step(actions, autoreset=at_once, begin=self._ended if later else None)
         ended = self._ended = result.terminated
         self._screen.show(actions, None if at_once else ended)
         infos: dict[str, Any] = {}
@@ -124,7 +124,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
 
     def action_masks(self) -> np.ndarray:
         """Int8 [B, A], 1 for the actions that make sense now."""
-        return self._episodes.mask().astype(np.int8)
+        return self._streams.mask().astype(np.int8)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """What a method gives for each stream, or an attribute, which they share; as in `SyncVectorEnv`.
@@ -166,4 +166,4 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
 
     def close_extras(self, **kwargs: Any) -> None:
         """End all episodes."""
-        self._episodes.close()
+        self._streams.close()

@@ -321,16 +321,16 @@ class TestReset:
         grid = one.view(4, 4)
         for puzzle in (TASK.format(one), one, one.numpy(), one.tolist(), grid, grid.numpy(), grid.tolist()):
             env.reset(seed=1, options={"puzzle": puzzle})
-            assert torch.equal(env._episodes.state.puzzles.inputs[0], one)
-            assert torch.equal(env._episodes.state.puzzles.labels[0], TASK.puzzles("test").labels[0])
+            assert torch.equal(env._streams.state.puzzles.inputs[0], one)
+            assert torch.equal(env._streams.state.puzzles.labels[0], TASK.puzzles("test").labels[0])
         drawn = "1 . | . .\n. . | . .\n----+----\n. . | . .\n. . | . ."
         for puzzle in (PUZZLE, drawn):
             env.reset(options={"puzzle": puzzle})
-            assert TASK.format(env._episodes.state.puzzles.inputs[0]) == PUZZLE
-        assert not env._episodes.state.puzzles.labels.any()
+            assert TASK.format(env._streams.state.puzzles.inputs[0]) == PUZZLE
+        assert not env._streams.state.puzzles.labels.any()
         env.step(1)
         env.reset()
-        assert TASK.format(env._episodes.state.puzzles.inputs[0]) != PUZZLE
+        assert TASK.format(env._streams.state.puzzles.inputs[0]) != PUZZLE
         vector = gym.make_vec(ID, num_envs=2)
         given = TASK.parse(PUZZLE)
         for puzzle, expected in (
@@ -341,13 +341,13 @@ class TestReset:
             (PUZZLE, [given, given]),
         ):
             vector.reset(seed=1, options={"puzzle": puzzle})
-            assert torch.equal(vector._episodes.state.puzzles.inputs, torch.stack(expected))
+            assert torch.equal(vector._streams.state.puzzles.inputs, torch.stack(expected))
         batch = LatentVecEnv("sudoku4x4", 2)
         batch.set_options({"puzzle": PUZZLE})
         batch.reset()
-        assert [TASK.format(row) for row in batch._episodes.state.puzzles.inputs] == [PUZZLE] * 2
+        assert [TASK.format(row) for row in batch._streams.state.puzzles.inputs] == [PUZZLE] * 2
         batch.reset()
-        assert TASK.format(batch._episodes.state.puzzles.inputs[0]) != PUZZLE
+        assert TASK.format(batch._streams.state.puzzles.inputs[0]) != PUZZLE
 
     @pytest.mark.parametrize(
         ("puzzle", "message"),

@@ -109,7 +109,7 @@ def test_every_registered_environment_renders_in_every_mode(env_id: str, capsys:
         elif mode == "ansi":
             assert all(isinstance(text, str) for text in before + after)
             assert after[0] == after[1]
-            shown = single.unwrapped.core.task.render(single.unwrapped._episodes.state.prediction[0])
+            shown = single.unwrapped.core.task.render(single.unwrapped._streams.state.prediction[0])
             drawn = plain(after[0]).translate(str.maketrans(dict.fromkeys("*'xX+", " ")))
             # Beside the marks, the board is what the task draws.
             assert all(line.replace("+", " ").rstrip() in drawn for line in shown.splitlines())
@@ -380,7 +380,7 @@ def test_a_task_of_ones_own_is_drawn_as_its_text_says(
     env = gym.make("LatentReasoning-v0", task=task, reasoner=random_reasoner(task), horizon=3, render_mode="ansi")
     env.reset(seed=0)
     env.step(REFINE)
-    answer = env.unwrapped._episodes.state.prediction[0]
+    answer = env.unwrapped._streams.state.prediction[0]
     drawn = "\n".join(plain(env.render()).split("\n")[3:])
     blank = str.maketrans(dict.fromkeys("*'xX+", " "))
     assert drawn.translate(blank).split() == task.render(answer).translate(blank).split()

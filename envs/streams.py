@@ -50,7 +50,7 @@ def describe(state: State, solved: Tensor) -> dict[str, np.ndarray]:
     return {name: value.numpy().copy() for name, value in values.items()}
 
 
-class Episodes:
+class Streams:
     """B streams of episodes; stream i depends on its own seed alone.
 
     Args:
