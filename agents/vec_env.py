@@ -16,11 +16,9 @@ from latent_rl.envs.rendering import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, own_puzzles
 from latent_rl.envs.streams import Streams
+from latent_rl.envs.vector import ROWWISE
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.types import Puzzles
-
-ROWWISE = ("action_masks", "render")
-"""Methods that give one value for each environment."""
 
 
 class LatentVecEnv(VecMonitor):
