@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 # They load on first use: stable-baselines3 takes seconds.
 _EXPORTS = {
-    "AGENTS": "latent_rl.agents.sb3",
-    "AgentSpec": "latent_rl.agents.sb3",
+    "AGENTS": "latent_rl.agents.sb3.agents",
+    "AgentSpec": "latent_rl.agents.sb3.agents",
     "ImprovementOperator": "latent_rl.agents.operator",
-    "ImprovementPolicy": "latent_rl.agents.policies",
-    "ImprovementQPolicy": "latent_rl.agents.policies",
-    "LatentVecEnv": "latent_rl.agents.vec_env",
-    "LearnedPolicy": "latent_rl.agents.sb3",
+    "ImprovementPolicy": "latent_rl.agents.networks",
+    "ImprovementQPolicy": "latent_rl.agents.networks",
+    "LatentVecEnv": "latent_rl.agents.sb3.vec_env",
+    "LearnedPolicy": "latent_rl.agents.sb3.agents",
     "Solver": "latent_rl.agents.solver",
     "evaluate_policy": "latent_rl.agents.evaluate",
     "load_agent": "latent_rl.agents.saved",
-    "make_agent": "latent_rl.agents.sb3",
+    "make_agent": "latent_rl.agents.sb3.agents",
     "save_agent": "latent_rl.agents.saved",
 }
 __all__ = list(_EXPORTS)
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.agents.evaluate import evaluate_policy as evaluate_policy
+    from latent_rl.agents.networks import ImprovementPolicy as ImprovementPolicy
+    from latent_rl.agents.networks import ImprovementQPolicy as ImprovementQPolicy
     from latent_rl.agents.operator import ImprovementOperator as ImprovementOperator
-    from latent_rl.agents.policies import ImprovementPolicy as ImprovementPolicy
-    from latent_rl.agents.policies import ImprovementQPolicy as ImprovementQPolicy
     from latent_rl.agents.saved import load_agent as load_agent
     from latent_rl.agents.saved import save_agent as save_agent
-    from latent_rl.agents.sb3 import AGENTS as AGENTS
-    from latent_rl.agents.sb3 import AgentSpec as AgentSpec
-    from latent_rl.agents.sb3 import LearnedPolicy as LearnedPolicy
-    from latent_rl.agents.sb3 import make_agent as make_agent
+    from latent_rl.agents.sb3.agents import AGENTS as AGENTS
+    from latent_rl.agents.sb3.agents import AgentSpec as AgentSpec
+    from latent_rl.agents.sb3.agents import LearnedPolicy as LearnedPolicy
+    from latent_rl.agents.sb3.agents import make_agent as make_agent
+    from latent_rl.agents.sb3.vec_env import LatentVecEnv as LatentVecEnv
     from latent_rl.agents.solver import Solver as Solver
-    from latent_rl.agents.vec_env import LatentVecEnv as LatentVecEnv
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.statistics import bootstrap_interval
+from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.types import Puzzles
 
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import latent_rl
-from latent_rl.agents.policies import ImprovementPolicy, ImprovementQPolicy
-from latent_rl.agents.sb3 import AGENTS, LearnedPolicy
+from latent_rl.agents.networks import ImprovementPolicy, ImprovementQPolicy
+from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy
 from latent_rl.envs.core import Core
 from latent_rl.envs.single import observation_space
 from latent_rl.errors import CheckpointError, InvalidValueError, MissingExtraError, one_line

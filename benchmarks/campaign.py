@@ -467,7 +467,7 @@ def make_dataset(folder: Path) -> None:
 
 def read_dataset(folder: Path) -> Any:
     """Its puzzles."""
-    from latent_rl.tasks.folder import folder_task
+    from latent_rl.tasks.files.folder import folder_task
 
     task = folder_task.__wrapped__(folder)
     parts = [task.puzzles(part) for part in ("train", "validation", "test")]  # type: ignore[arg-type]
@@ -477,7 +477,7 @@ def read_dataset(folder: Path) -> Any:
 def make_agent_folder(folder: Path) -> None:
     """A PPO agent, untrained."""
     from latent_rl.agents import save_agent
-    from latent_rl.agents.sb3 import make_agent
+    from latent_rl.agents.sb3.agents import make_agent
     from latent_rl.envs.core import Core
 
     save_agent(make_agent("ppo", Core("sudoku4x4"), seed=0), folder)
@@ -506,7 +506,7 @@ _QUICK_COMPARE = shlex.split(
 
 def read_comparison(folder: Path) -> Any:
     """Its report, made again from what it left."""
-    from latent_rl.agents.compare import Comparison, compare
+    from latent_rl.agents.commands.compare import Comparison, compare
 
     comparison = Comparison(
         task="sudoku4x4", agents=("fixed", "ppo"), seeds=1, total_timesteps=4096, recorded=16, num_validation=16,
@@ -561,8 +561,8 @@ def make_arc(folder: Path) -> None:
 
 def read_arc(folder: Path) -> Any:
     """The test inputs."""
-    from latent_rl.tasks.arc_data import load_arc
-    from latent_rl.tasks.folder import folder_task
+    from latent_rl.tasks.arc.data import load_arc
+    from latent_rl.tasks.files.folder import folder_task
 
     for cached in (load_arc, folder_task):
         cached.cache_clear()  # a process reads a file once

@@ -15,7 +15,7 @@ from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Split, Task, has_rules
-from latent_rl.tasks.nqueens import NQueens
+from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.registry import make_task
 
 _HORIZONS = {

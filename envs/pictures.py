@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from latent_rl.envs.boards import Board, Kind
-from latent_rl.tasks.arc import Arc
-from latent_rl.tasks.arc_grids import END, FIRST_COLOUR
-from latent_rl.tasks.maze import FREE, GOAL, PAD, PATH, START, WALL, Maze
-from latent_rl.tasks.nqueens import QUEEN, NQueens
+from latent_rl.tasks.arc.grids import END, FIRST_COLOUR
+from latent_rl.tasks.arc.task import Arc
+from latent_rl.tasks.maze.task import FREE, GOAL, PAD, PATH, START, WALL, Maze
+from latent_rl.tasks.nqueens.task import QUEEN, NQueens
 
 INK, GREY, GRID = "#1c1c22", "#5c5c66", "#c9c9d2"
 BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE = "#0072b2", "#d9ecf8", "#e69f00", "#c94a00", "#00835f", "#8f4f7b"

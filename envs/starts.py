@@ -10,7 +10,7 @@ from torch import Tensor
 from latent_rl.envs.actions import as_array
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.puzzle_io import read_board
+from latent_rl.tasks.files.puzzle_io import read_board
 from latent_rl.types import Puzzles
 
 MAX_SEED = 2**62

@@ -5,8 +5,8 @@ The same as `latent-rl compare`. Run `python examples/compare_agents.py --help` 
 
 import sys
 
-from latent_rl.agents.compare import Comparison
-from latent_rl.agents.experiment import main
+from latent_rl.agents.commands.compare import Comparison
+from latent_rl.agents.commands.experiment import main
 
 if __name__ == "__main__":
     sys.exit(main(Comparison, __doc__))

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from latent_rl.diagnose import Diagnosis, diagnose
-from latent_rl.evaluation import unroll
+from latent_rl.evaluation.diagnose import Diagnosis, diagnose
+from latent_rl.evaluation.fixed_steps import unroll
 from latent_rl.improvement import advantage_margin, product_policy
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
-from latent_rl.trainer import TrainConfig, train
+from latent_rl.training.trainer import TrainConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from latent_rl.agents.experiment import Experiment, main
+from latent_rl.agents.commands.experiment import Experiment, main
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from latent_rl.agents.experiment import Experiment, main
-from latent_rl.agents.setting import TIMESTEPS
+from latent_rl.agents.commands.experiment import Experiment, main
+from latent_rl.agents.commands.setting import TIMESTEPS
 
 
 @dataclass(kw_only=True)

@@ -25,16 +25,16 @@ _EXPORTS = {
     "load_reasoner": "latent_rl.reasoners.checkpoint",
     "save_reasoner": "latent_rl.reasoners.checkpoint",
     "shipped_reasoners": "latent_rl.reasoners.checkpoint",
-    "load_public_checkpoint": "latent_rl.reasoners.public",
-    "export_public_checkpoint": "latent_rl.reasoners.public",
+    "load_public_checkpoint": "latent_rl.reasoners.public.checkpoints",
+    "export_public_checkpoint": "latent_rl.reasoners.public.checkpoints",
     "FeedForward": "latent_rl.reasoners.feedforward",
     "FeedForwardConfig": "latent_rl.reasoners.feedforward",
     "HRM": "latent_rl.reasoners.hrm",
     "HRMConfig": "latent_rl.reasoners.hrm",
     "TRM": "latent_rl.reasoners.trm",
     "TRMConfig": "latent_rl.reasoners.trm",
-    "TrainConfig": "latent_rl.trainer",
-    "train": "latent_rl.trainer",
+    "TrainConfig": "latent_rl.training.trainer",
+    "train": "latent_rl.training.trainer",
 }
 __all__ = ["__version__", *_EXPORTS]
 
@@ -49,15 +49,15 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.reasoners.feedforward import FeedForwardConfig as FeedForwardConfig
     from latent_rl.reasoners.hrm import HRM as HRM
     from latent_rl.reasoners.hrm import HRMConfig as HRMConfig
-    from latent_rl.reasoners.public import export_public_checkpoint as export_public_checkpoint
-    from latent_rl.reasoners.public import load_public_checkpoint as load_public_checkpoint
+    from latent_rl.reasoners.public.checkpoints import export_public_checkpoint as export_public_checkpoint
+    from latent_rl.reasoners.public.checkpoints import load_public_checkpoint as load_public_checkpoint
     from latent_rl.reasoners.trm import TRM as TRM
     from latent_rl.reasoners.trm import TRMConfig as TRMConfig
     from latent_rl.tasks.grids import GridTask as GridTask
     from latent_rl.tasks.registry import make_task as make_task
     from latent_rl.tasks.registry import task_names as task_names
-    from latent_rl.trainer import TrainConfig as TrainConfig
-    from latent_rl.trainer import train as train
+    from latent_rl.training.trainer import TrainConfig as TrainConfig
+    from latent_rl.training.trainer import train as train
     from latent_rl.types import Carry as Carry
     from latent_rl.types import Puzzles as Puzzles
     from latent_rl.types import ReasonerOutput as ReasonerOutput

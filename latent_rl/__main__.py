@@ -11,26 +11,29 @@ import tyro
 from latent_rl.program import concluded, parsed, stop_on_sigterm
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("latent_rl.cli_train:Train", "Train a reasoner."),
-    "evaluate": ("latent_rl.cli:Evaluate", "Decode puzzles with a fixed number of steps."),
+    "train": ("latent_rl.commands.train:Train", "Train a reasoner."),
+    "evaluate": ("latent_rl.commands.evaluate:Evaluate", "Decode puzzles with a fixed number of steps."),
     "vote": (
-        "latent_rl.cli_vote:Vote",
+        "latent_rl.commands.vote:Vote",
         "Score a reasoner on ARC by the official rule: the answers of all views vote for two attempts.",
     ),
-    "diagnose": ("latent_rl.cli:Diagnose", "Show what every step adds, and where compute is dead."),
-    "tasks": ("latent_rl.cli:Tasks", "List the tasks."),
-    "reasoners": ("latent_rl.cli:Reasoners", "List the shipped reasoners."),
+    "diagnose": ("latent_rl.commands.diagnose:Diagnose", "Show what every step adds, and where compute is dead."),
+    "tasks": ("latent_rl.commands.tasks:Tasks", "List the tasks."),
+    "reasoners": ("latent_rl.commands.reasoners:Reasoners", "List the shipped reasoners."),
     "import": (
-        "latent_rl.cli:Import",
+        "latent_rl.commands.import_public:Import",
         'Convert a run folder of the public TRM, HRM or DIS code (needs the extra "public").',
     ),
-    "make-bank": ("latent_rl.cli:MakeBank", 'Generate a bank of base puzzles (needs the extra "generate").'),
+    "make-bank": (
+        "latent_rl.commands.make_bank:MakeBank",
+        'Generate a bank of base puzzles (needs the extra "generate").',
+    ),
     "compare": (
-        "latent_rl.agents.compare:Comparison",
+        "latent_rl.agents.commands.compare:Comparison",
         "Train and evaluate agents on the same puzzles, over several seeds.",
     ),
     "solve": (
-        "latent_rl.agents.solve:Solve",
+        "latent_rl.agents.commands.solve:Solve",
         "Solve a puzzle, or a file of puzzles; exit status 0 if all are solved, 1 if some are not.",
     ),
 }

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from helpers import random_reasoner, undecided
 
-from latent_rl import parallel, trainer
-from latent_rl.losses import step_loss
+from latent_rl.training import parallel, trainer
+from latent_rl.training.losses import step_loss
 
 
 def dying_after(num_steps: int) -> Any:

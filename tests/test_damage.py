@@ -14,7 +14,6 @@ from helpers import TASK, random_reasoner, with_flipped_bit
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
-from latent_rl import trainer
 from latent_rl.errors import CheckpointError, LatentRLError, PuzzleError
 from latent_rl.reasoners import checkpoint
 from latent_rl.reasoners.checkpoint import (
@@ -28,8 +27,9 @@ from latent_rl.reasoners.checkpoint import (
     shipped_reasoners,
 )
 from latent_rl.tasks import bank
-from latent_rl.trainer import TrainConfig, train
-from latent_rl.training_state import Progress, TrainingState, load_training_state, save_training_state
+from latent_rl.training import trainer
+from latent_rl.training.state import Progress, TrainingState, load_training_state, save_training_state
+from latent_rl.training.trainer import TrainConfig, train
 
 DECODING = {"num_steps": 6, "solved_rate": 0.5, "num_puzzles": 200}
 TINY = TrainConfig(task="sudoku4x4", num_batches=1, batch_size=4, num_validation=4, validation_steps=1, save_every=1)

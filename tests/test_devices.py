@@ -10,14 +10,14 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latent_rl.envs.observations import StepView, cell_confidence, pooled_states, step_features
-from latent_rl.episodes import plan_batch, supervise
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
-from latent_rl.losses import step_loss
 from latent_rl.reasoners.base import chosen_device, device_of
 from latent_rl.reasoners.trm import TRM
-from latent_rl.replacement import draw_slots, run_step
-from latent_rl.train_config import TrainConfig
+from latent_rl.training.config import TrainConfig
+from latent_rl.training.episodes import plan_batch, supervise
+from latent_rl.training.losses import step_loss
+from latent_rl.training.replacement import draw_slots, run_step
 
 AWAY = torch.device("meta")
 """Stands in for a GPU: torch without CUDA knows no fakes on one."""

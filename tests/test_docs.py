@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latent_rl.reasoners.public import export_public_checkpoint
+from latent_rl.reasoners.public.checkpoints import export_public_checkpoint
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
 

@@ -14,7 +14,7 @@ from helpers import TASK, random_core, random_reasoner
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from latent_rl.agents.vec_env import LatentVecEnv
+from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs import IDS, LatentReasoningEnv
 from latent_rl.errors import UnknownNameError
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from latent_rl.envs import Core, register
 from latent_rl.errors import CheckpointError, PuzzleError, UnknownNameError
-from latent_rl.optim import muon
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner, shared_reasoner
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import TASKS, make_task
-from latent_rl.trainer import TrainConfig, train
+from latent_rl.training.optim import muon
+from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Carry, Puzzles, ReasonerOutput
 
 

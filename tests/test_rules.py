@@ -15,8 +15,8 @@ from latent_rl.envs.observations import OBSERVATIONS
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
 from latent_rl.tasks.base import has_rules
+from latent_rl.tasks.labelled import Unruled
 from latent_rl.tasks.registry import make_task
-from latent_rl.tasks.unruled import Unruled
 from latent_rl.types import Puzzles
 
 INPUTS = torch.randint(1, 5, (40, 9), generator=torch.Generator().manual_seed(0))

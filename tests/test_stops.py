@@ -17,13 +17,13 @@ from helpers import logged, random_reasoner, undecided
 from torch import Tensor
 
 from latent_rl import __main__ as cli
-from latent_rl import memory, trainer
 from latent_rl.errors import CompilationError, FileError, InvalidValueError, is_out_of_memory
 from latent_rl.files import Terminated, claimed, deferred_stop
-from latent_rl.losses import step_loss
 from latent_rl.reasoners.checkpoint import load_reasoner, weights_of
 from latent_rl.reasoners.trm import TRM, TRMConfig
-from latent_rl.trainer import TrainConfig, train
+from latent_rl.training import memory, trainer
+from latent_rl.training.losses import step_loss
+from latent_rl.training.trainer import TrainConfig, train
 
 TINY = TrainConfig(
     task="sudoku4x4", num_batches=4, batch_size=4, num_validation=4, validation_steps=1, validate_every=4, save_every=3
@@ -241,7 +241,7 @@ class TestMachine:
             failing()
         assert is_out_of_memory(error.value)
         assert not is_out_of_memory(RuntimeError("another"))
-        monkeypatch.setattr("latent_rl.cli_train.make_task", failing)
+        monkeypatch.setattr("latent_rl.commands.train.make_task", failing)
         assert cli.run(COMMAND) == 2
         said = capsys.readouterr().err.strip()
         assert said.startswith("latent-rl: out of memory; choose a smaller batch or network")

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from arms import Run
 
-from latent_rl.evaluation import evaluate_fixed
+from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.feedforward import FeedForward
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
-from reproduction.arms import Run
 
 NUM_STEPS = 16
 NUM_PUZZLES = {"nqueens8": 200, "sudoku6x6": 2000}

@@ -3,11 +3,10 @@
 import io
 
 import numpy as np
+from arms import ARMS, LONG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-
-from reproduction.arms import ARMS, LONG
-from reproduction.summary import Arms
+from summary import Arms
 
 
 def draw(task: str, arms: Arms) -> bytes:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from latent_rl.files import write_atomically
-from reproduction.arms import ARMS, SEEDS
-from reproduction.plot import draw
-from reproduction.summary import Arms, Estimate, ceiling_of_exact, difference, read_outcomes
-from reproduction.tables import (
+from arms import ARMS, SEEDS
+from plot import draw
+from summary import Arms, Estimate, ceiling_of_exact, difference, read_outcomes
+from tables import (
     QUESTIONS,
     accuracy_table,
     cost_table,
@@ -15,14 +14,16 @@ from reproduction.tables import (
     steps_table,
 )
 
+from latent_rl.files import write_atomically
+
 PAPER_NQUEENS = 0.69
 INTRODUCTION = f"""\
 # The paper, reproduced
 
 *Latent Reasoning in TRMs is Secretly a Policy Improvement Operator* ([arXiv
 2511.16886](https://arxiv.org/abs/2511.16886)) beside what this repository measures. `python
-benchmarks/reproduce_paper.py` trains and evaluates everything, goes on where it was stopped, and writes this file from
-`benchmarks/results/reproduction`: no number and no verdict below is typed, but for the paper's own.
+benchmarks/reproduction/reproduce_paper.py` trains and evaluates everything, goes on where it was stopped, and writes
+this file from `benchmarks/results/reproduction`: no number and no verdict below is typed, but for the paper's own.
 
 | what the paper says | its numbers |
 |---|---|

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import ARMS, BATCHES
+from measure import unpack
 
+from latent_rl.evaluation.intervals import bootstrap_interval, enough_steps
 from latent_rl.files import read_json
-from latent_rl.statistics import bootstrap_interval, enough_steps
 from latent_rl.tasks.base import first
-from latent_rl.tasks.nqueens import NQueens
-from latent_rl.tasks.nqueens_boards import completable, solutions
+from latent_rl.tasks.nqueens.boards import completable, solutions
+from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.registry import make_task
-from reproduction.arms import ARMS, BATCHES
-from reproduction.measure import unpack
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The tables of the report, in Markdown."""
 
 import numpy as np
-
-from reproduction.summary import Arms, Estimate, at_examples, difference
+from summary import Arms, Estimate, at_examples, difference
 
 WHAT = {
     "dis": "DIS: targets that approach the answer, T=1, n=2",

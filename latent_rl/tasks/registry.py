@@ -4,12 +4,12 @@ import importlib
 from pathlib import Path
 
 from latent_rl.errors import PuzzleError, UnknownNameError
-from latent_rl.tasks.arc import Arc
+from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.folder import folder_task
-from latent_rl.tasks.maze import Maze
-from latent_rl.tasks.nqueens import NQueens
-from latent_rl.tasks.sudoku import Sudoku
+from latent_rl.tasks.files.folder import folder_task
+from latent_rl.tasks.maze.task import Maze
+from latent_rl.tasks.nqueens.task import NQueens
+from latent_rl.tasks.sudoku.task import Sudoku
 
 TASKS: dict[str, Task] = {
     task.name: task

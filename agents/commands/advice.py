@@ -1,0 +1,80 @@
+"""What to tell the user of `solve` about a puzzle that was not solved, or a task that has no reasoner."""
+
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.reasoners.checkpoint import default_reasoner, reasoner_facts, shipped_reasoners
+from latent_rl.tasks.base import Task, has_rules
+from latent_rl.tasks.grids import GridTask
+from latent_rl.tasks.registry import TASKS
+from latent_rl.tasks.sudoku.task import Sudoku
+
+
+def better_task(task: Task, puzzle: Tensor) -> str | None:
+    """The task with a reasoner of its own that was trained on Sudokus with as many blanks, if this one's was not.
+
+    Args:
+        task: whose reasoner failed.
+        puzzle: int64 [L].
+    """
+    if not _is_beyond(task, puzzle):
+        return None
+    better = [
+        other
+        for other in TASKS.values()
+        if isinstance(other, Sudoku)
+        and other.seq_len == task.seq_len
+        and default_reasoner(other.name) != default_reasoner(task.name)
+        and not _is_beyond(other, puzzle)
+    ]
+    return min(better, key=lambda other: other.empties[1] - other.empties[0]).name if better else None
+
+
+def why_not_solved(task: Task, puzzle: Tensor) -> str:
+    """What can be said of a puzzle, int64 [L], that was not solved: that nobody could, or who may."""
+    has_solver = not isinstance(task, GridTask) or type(task).solve is not GridTask.solve
+    if has_rules(task) and has_solver:
+        try:
+            task.any_answer(puzzle)
+        except PuzzleError as error:
+            return str(error)
+    if _is_beyond(task, puzzle) and isinstance(task, Sudoku):
+        low, high = task.empties
+        beyond = f"{_num_blanks(task, puzzle)} blanks, beyond the {low}-{high} that this task's reasoner was trained on"
+        better = better_task(task, puzzle)
+        return f"{beyond}: use --task {better}" if better else beyond
+    return "more steps may solve it: try a larger --horizon, or --policy verifier-rule"
+
+
+def reasoner_of(task: Task, name: str) -> str:
+    """The shipped reasoner of a task that the user calls by a name.
+
+    Raises:
+        InvalidValueError: there is none; the text says which would fit, and how to get another.
+    """
+    chosen = default_reasoner(name)
+    if chosen in shipped_reasoners():
+        return chosen
+    fitting = [other for other in shipped_reasoners() if _is_kin(task, reasoner_facts(other)["train"]["task"])]
+    use = f"use one that fits: --reasoner {' or '.join(fitting)}; or train" if fitting else "train"
+    raise InvalidValueError(
+        f"there must be a reasoner for {name}, and none is shipped; {use} one (latent-rl train --task {name}) and give"
+        " its folder by --reasoner."
+    )
+
+
+def _is_kin(task: Task, other: str) -> bool:
+    """Whether the puzzles of the task of that name have the same rules and size."""
+    kin = TASKS.get(other)
+    return type(kin) is type(task) and kin is not None and kin.seq_len == task.seq_len
+
+
+def _num_blanks(task: Task, puzzle: Tensor) -> int:
+    return int((~task.is_given(puzzle[None])).sum())
+
+
+def _is_beyond(task: Task, puzzle: Tensor) -> bool:
+    """Whether a shipped Sudoku task has no puzzle with as many blanks."""
+    if not isinstance(task, Sudoku) or TASKS.get(task.name) is not task:
+        return False
+    return not task.empties[0] <= _num_blanks(task, puzzle) <= task.empties[1]

@@ -1,0 +1,1 @@
+"""A comparison told: tables, plots, TensorBoard, replays."""

@@ -1,0 +1,47 @@
+"""`latent-rl make-bank`: base puzzles, generated."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from latent_rl.config import COUNT, SEED, check_fields
+from latent_rl.errors import FileError, InvalidValueError
+from latent_rl.files import claimed
+from latent_rl.tasks.bank import FOLDER
+from latent_rl.tasks.base import SPLITS
+from latent_rl.tasks.registry import make_task
+from latent_rl.tasks.sudoku.task import Sudoku
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeBank:
+    """Generate a bank of base puzzles (needs the extra "generate")."""
+
+    task: str
+    """Name of a Sudoku task."""
+    out: Path | None = None
+    """The file to write; default: the shipped bank itself."""
+    num_train: Annotated[int, COUNT] = 10_000
+    """Training puzzles."""
+    num_validation: Annotated[int, COUNT] = 1_000
+    """Validation puzzles."""
+    num_test: Annotated[int, COUNT] = 3_000
+    """Test puzzles."""
+    seed: Annotated[int, SEED] = 0
+    """The generator's seed."""
+
+    def run(self) -> None:
+        """Generate and print the bank's facts."""
+        from latent_rl.tasks.sudoku.make_bank import make_bank
+
+        check_fields(self)
+        task = make_task(self.task)
+        if not isinstance(task, Sudoku):
+            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}, which draws its puzzles itself.")
+        counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
+        out = self.out or FOLDER / f"{task.name}.npz"
+        if out.is_dir():
+            raise FileError(f"--out must be a file to write; {out} is a folder.")
+        with claimed(out, is_file=True):
+            print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))

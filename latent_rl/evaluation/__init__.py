@@ -1,0 +1,1 @@
+"""How good a reasoner is, and where its compute is dead."""

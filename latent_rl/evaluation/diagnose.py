@@ -1,0 +1,164 @@
+"""Where compute is dead: what every supervision step adds, with and without guidance."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.evaluation.fixed_steps import unroll
+from latent_rl.evaluation.intervals import bootstrap_interval, enough_steps
+from latent_rl.fit import fitted
+from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence, relative_change
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.tasks.base import Task
+from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
+
+SWEEP = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+"""Guidance scales that are tried."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What S steps do on P puzzles.
+
+    Attributes:
+        steps: one row per step: step, passes, solved_rate, exact_accuracy, token_accuracy; over the cells that the
+            puzzle leaves open: margin (nats per unit of w), margin_answer_tokens (the same among tokens that can be an
+            answer), improved_share (cells with a positive margin); kl (nats), answer_drift, latent_drift (relative).
+        solved: bool [S, P].
+        sweep: one row per guidance scale: solved rate at the reasoner's own number of steps, w applied to the last
+            readout alone or to the state at every step ("fed back").
+        trained_steps: the number of steps that the reasoner was trained for.
+        passes_per_step: T (n + 1).
+    """
+
+    steps: list[dict[str, float]]
+    solved: np.ndarray
+    sweep: list[dict[str, float]]
+    trained_steps: int
+    passes_per_step: int
+
+    @property
+    def best_step(self) -> int:
+        """The number of steps with the highest solved rate; the smallest of them."""
+        return int(self.solved.mean(1).argmax()) + 1
+
+    @property
+    def enough_steps(self) -> int:
+        """The smallest number of steps that is as good as the best within noise; see `statistics.enough_steps`."""
+        return enough_steps(self.solved)
+
+    @property
+    def is_harmful_beyond(self) -> bool:
+        """Whether the last step solves fewer than the best one, beyond noise."""
+        lost = self.solved[self.best_step - 1].astype(float) - self.solved[-1]
+        return bootstrap_interval(lost)[0] > 0
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that matter, as plain JSON values."""
+        num_steps, count = self.solved.shape
+        ever = self.solved.any(0)
+        first = np.where(ever, self.solved.argmax(0) + 1, num_steps)
+        return {
+            "num_puzzles": count,
+            "num_steps": num_steps,
+            "trained_steps": self.trained_steps,
+            "best_step": self.best_step,
+            "best_solved_rate": float(self.solved[self.best_step - 1].mean()),
+            "last_solved_rate": float(self.solved[-1].mean()),
+            "enough_steps": self.enough_steps,
+            "dead_share": 1 - self.enough_steps / num_steps,
+            "dead_share_per_puzzle": float(np.where(ever, 1 - first / num_steps, 0.0).mean()),
+            "oracle_solved_rate": float(ever.mean()),
+            "oracle_passes": float(first.mean() * self.passes_per_step),
+        }
+
+    def advice(self) -> str:
+        """One sentence of plain advice."""
+        last, enough, best = len(self.solved), self.enough_steps, self.best_step
+        if self.is_harmful_beyond:
+            return (
+                f"steps {best + 1}-{last} harm on this task: run {enough}, or train with extended depth so that later"
+                " steps keep the answer."
+            )
+        if enough < last:
+            return f"steps {enough + 1}-{last} are dead compute on this task: run {enough}, or let an agent halt."
+        return f"the solved rate still rises at step {last}: look further with --steps {2 * last}."
+
+
+def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, batch_size: int = 256) -> Diagnosis:
+    """Run `num_steps` supervision steps on every puzzle and look at each.
+
+    Raises:
+        InvalidValueError: the reasoner does not fit the task, or the number of steps is below 1.
+    """
+    reasoner = fitted(reasoner, task)
+    if num_steps < 1:
+        raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
+    values: list[Tensor] = []
+    passes = 0
+    for start in range(0, len(puzzles), batch_size):
+        batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+        rows = []
+        for before, after, output in unroll(reasoner, batch, num_steps):
+            rows.append(_measure(task, batch, before, after, output))
+            passes = output.passes
+        values.append(torch.stack(rows))
+    table = torch.cat(values, dim=2)
+    means = table.mean(2).tolist()
+    steps = [{"step": s, "passes": s * passes, **dict(zip(_NAMES, row, strict=True))} for s, row in enumerate(means, 1)]
+    sweep = [guidance_row(reasoner, task, puzzles, w, batch_size) for w in SWEEP]
+    solved = table[:, 0].bool().numpy()
+    return Diagnosis(steps, solved, sweep, reasoner.num_supervision_steps, passes)
+
+
+_NAMES = (
+    "solved_rate", "exact_accuracy", "token_accuracy", "margin", "margin_answer_tokens", "improved_share", "kl",
+    "answer_drift", "latent_drift",
+)  # fmt: skip
+
+
+def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: ReasonerOutput) -> Tensor:
+    """The values of `_NAMES` for one step, float32 [len(_NAMES), B]."""
+    inputs, labels = puzzles.inputs, puzzles.labels
+    reference, conditional = output.reference_logits, output.conditional_logits
+    allowed_reference, allowed = task.constrain(inputs, reference), task.constrain(inputs, conditional)
+    answers = allowed.argmax(-1)
+    right, is_open = matches(answers, labels), (~task.is_given(inputs) & (labels != 0)).float()
+
+    def over_open(values: Tensor) -> Tensor:
+        return (values * is_open).sum(1) / is_open.sum(1).clamp(min=1)
+
+    margin = advantage_margin(reference, conditional, labels)
+    columns = (
+        task.verify(inputs, answers).float(),
+        right.all(1).float(),
+        right.float().mean(1),
+        over_open(margin),
+        over_open(advantage_margin(allowed_reference, allowed, labels)),
+        over_open((margin > 0).float()),
+        over_open(kl_divergence(conditional, reference)),
+        relative_change(before.answer, after.answer),
+        relative_change(before.latent, after.latent),
+    )
+    return torch.stack(columns)
+
+
+def guidance_row(
+    reasoner: Reasoner, task: Task, puzzles: Puzzles, guidance_scale: float, batch_size: int
+) -> dict[str, float]:
+    """Solved rate at the reasoner's own number of steps with w on the last readout, and with w fed back."""
+    rates: dict[str, float] = {"guidance_scale": guidance_scale}
+    for name, fed_back in (("readout_solved_rate", 1.0), ("fed_back_solved_rate", guidance_scale)):
+        solved = []
+        for start in range(0, len(puzzles), batch_size):
+            batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+            for _, _, output in unroll(reasoner, batch, reasoner.num_supervision_steps, fed_back):
+                last = output
+            logits = guided_logits(last.reference_logits, last.conditional_logits, guidance_scale)
+            solved.append(task.verify(batch.inputs, task.constrain(batch.inputs, logits).argmax(-1)))
+        rates[name] = torch.cat(solved).float().mean().item()
+    return rates

@@ -1,0 +1,103 @@
+"""Does a reasoner fit a task: vocabulary, length, and what puzzle ids mean to both."""
+
+import math
+from pathlib import Path
+
+from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.files import read_json
+from latent_rl.notes import note
+from latent_rl.puzzle_ids import IDENTIFIERS, meaning, read_identifiers
+from latent_rl.reasoners.base import Reasoner, ReasonerModule
+from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
+from latent_rl.tasks.arc.task import Arc
+from latent_rl.tasks.base import Task, num_puzzle_ids
+
+
+def check_fits(reasoner: Reasoner, task: Task) -> None:
+    """Refuse a reasoner whose vocabulary or length is not the task's, or that has embeddings for other puzzle ids.
+
+    Raises:
+        InvalidValueError: they differ.
+    """
+    wanted, got = (task.vocab_size, task.seq_len), (reasoner.vocab_size, reasoner.seq_len)
+    if wanted != got:
+        raise InvalidValueError(
+            f"the reasoner must fit the task {task.name} (V, L) = {wanted}; it was made for {got}."
+            " Use a reasoner trained on this task."
+        )
+    known = getattr(getattr(reasoner, "config", None), "num_puzzle_ids", 0)
+    if known and (asked := num_puzzle_ids(task)) not in (0, known):
+        raise InvalidValueError(
+            f"the reasoner must have an embedding for each of the {asked} puzzle ids of {task.name}; it has {known}, so"
+            " they mean other puzzles. Use a reasoner trained on this task."
+        )
+
+
+def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
+    """The reasoner, on boards of the task's size if its weights fit any.
+
+    Raises:
+        InvalidValueError: it does not fit.
+    """
+    if isinstance(reasoner, ReasonerModule) and reasoner.seq_len != task.seq_len:
+        reasoner = reasoner.resized(task.seq_len) or reasoner
+    check_fits(reasoner, task)
+    return reasoner
+
+
+def matched(task: Task, reasoner: str | Path) -> Task:
+    """The task, posed under the puzzle ids that a reasoner was trained with.
+
+    What they mean is told by the `identifiers.json` that training and import leave beside the reasoner. An ARC task
+    takes them over, augmentations included, whatever it would have used itself; tasks of other kinds must have them.
+
+    Args:
+        task: any; one whose puzzles have no ids, or for a reasoner without embeddings, is returned as it is.
+        reasoner: name or folder.
+
+    Raises:
+        InvalidValueError: the reasoner was trained under other ids.
+        CheckpointError: what its ids mean is damaged.
+    """
+    folder = reasoner_folder(reasoner)
+    facts = read_json(folder / CONFIG)
+    shape = facts.get("reasoner")
+    if not isinstance(shape, dict):
+        return task  # loading the reasoner says what is wrong
+    if isinstance(task, Arc) and isinstance(task.version, Path):
+        task = _on_canvas(task, shape.get("seq_len"))
+    if not shape.get("num_puzzle_ids") or not num_puzzle_ids(task):
+        return task
+    names, recorded = getattr(task, "identifiers", None), facts.get("puzzle_ids")
+    if recorded is None:
+        note(
+            f"{reasoner} does not tell what its {shape['num_puzzle_ids']} puzzle ids mean; they are taken for those of"
+            f" {task.name}."
+        )
+        return task
+    if names is not None and meaning(names) == recorded:
+        return task
+    if not isinstance(task, Arc):
+        raise InvalidValueError(
+            f"the reasoner must be trained under the puzzle ids of {task.name}; {reasoner} was trained under others."
+            f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
+        )
+    trained = read_identifiers(folder / IDENTIFIERS)
+    if meaning(trained) != recorded or len(trained) != shape["num_puzzle_ids"]:
+        raise CheckpointError(
+            f"{folder / IDENTIFIERS} must name the puzzle ids of the reasoner beside it; it is damaged or another's."
+        )
+    task = task.known_as(trained)
+    if not any(riddle.split == "test" for riddle in task.riddles):
+        raise InvalidValueError(
+            f"the reasoner must have embeddings of tasks of {task.name}; {reasoner} has of none. It can answer only"
+            " tasks whose demonstrations it was trained on."
+        )
+    return task
+
+
+def _on_canvas(task: Arc, seq_len: object) -> Arc:
+    """A user's tasks as the reasoner's canvas takes them."""
+    side = math.isqrt(seq_len) if isinstance(seq_len, int) and seq_len > 0 else 0
+    fits = side * side == seq_len and 1 <= side < task.size
+    return task.known_as(size=side) if fits else task

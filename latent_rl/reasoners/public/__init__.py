@@ -1,0 +1,1 @@
+"""Checkpoints of the public TRM, HRM and DIS code."""

@@ -1,0 +1,1 @@
+"""ARC: riddles told by demonstrations."""

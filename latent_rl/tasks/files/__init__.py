@@ -1,0 +1,1 @@
+"""Puzzles of the user: files of text, tables, JSON and arrays."""

@@ -1,0 +1,1 @@
+"""Completing a placement of queens."""

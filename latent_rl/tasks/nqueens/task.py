@@ -1,0 +1,199 @@
+"""N-Queens completion: rules, symmetries, text."""
+
+import itertools
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.tasks.base import Source, Split, check_split
+from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.nqueens.boards import HoldOut, completable, draw_splits, solutions
+from latent_rl.types import Puzzles, Symmetry
+
+PAD, EMPTY, QUEEN = 0, 1, 2
+"""The tokens, as in the public datasets."""
+_ALPHABET = dict.fromkeys("Qq1♛♕", QUEEN) | dict.fromkeys(".0_-", EMPTY)
+
+
+class NQueens:
+    """Place the missing queens so that n stand on the board and none attacks another.
+
+    Many boards can be completed in several ways: `verify` accepts each of them, the label is one. So the solved rate
+    is the share of valid completions and the exact accuracy that of the label itself; see `is_ambiguous`.
+
+    The base boards are not shipped but drawn from the seed, which takes milliseconds: see `draw_splits`. The paper's 9
+    dihedral variants of every training board are the 8 views that training shows each board in.
+
+    Args:
+        name: the registered name.
+        size: n, 4..12.
+        counts: base boards in the training, validation and test split. The default is the paper's 800 and 200, with
+            the validation boards taken out of the 800.
+        hold_out: "boards": no board occurs in two splits, up to symmetry, but solutions do. "solutions": no
+            solution that completes a held-out board, up to symmetry, occurs in training.
+        seed: of the base boards.
+        source: gives the base boards of a split instead of a draw.
+
+    Raises:
+        InvalidValueError: a size out of range, or a split without boards.
+    """
+
+    sizes = range(4, 13)
+    """The n that there may be."""
+    num_symmetry_draws = 1
+    vocab_size = 3
+
+    def __init__(
+        self,
+        name: str = "nqueens8",
+        size: int = 8,
+        *,
+        counts: tuple[int, int, int] = (700, 100, 200),
+        hold_out: HoldOut = "boards",
+        seed: int = 0,
+        source: Source | None = None,
+    ) -> None:
+        if size not in self.sizes:
+            raise InvalidValueError(f"the size of an N-Queens board must be in 4..12; got {size}.")
+        if min(counts) < 1:
+            raise InvalidValueError(f"every split must have at least 1 board; got {counts}.")
+        self.name, self.size, self.seq_len = name, size, size**2
+        self.counts, self.hold_out, self.seed, self._source = counts, hold_out, seed, source or self._draw
+
+    @cached_property
+    def _lines(self) -> Tensor:
+        """Float32 [L, M]: the cells of the n rows, the n columns and the diagonals of two cells or more."""
+        row, column = np.divmod(np.arange(self.seq_len), self.size)
+        kinds = (row, column, row + column, row - column + self.size - 1)
+        members = np.concatenate([kind[:, None] == np.arange(kind.max() + 1) for kind in kinds], axis=1)
+        return torch.from_numpy(members[:, members.sum(0) > 1].astype(np.float32))
+
+    def _lines_hold(self, answers: Tensor) -> Tensor:
+        """Bool [B, M]: the row or column has one queen, the diagonal at most one."""
+        queens = (answers == QUEEN).float() @ self._lines
+        exact, most = queens.split([2 * self.size, queens.shape[1] - 2 * self.size], dim=1)
+        return torch.cat([exact == 1, most <= 1], dim=1)
+
+    def puzzles(self, split: Split) -> Puzzles:
+        """The base boards of a split.
+
+        Raises:
+            UnknownNameError: there is no such split.
+        """
+        check_split(split)
+        return self._source(split)
+
+    def _draw(self, split: Split) -> Puzzles:
+        givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]
+        return Puzzles(_tokens(givens), _tokens(labels))
+
+    def symmetry(self, draws: Tensor) -> Symmetry:
+        """One of the 8 symmetries of the square; tokens keep their names."""
+        cells = torch.from_numpy(dihedral_maps(self.size))[(draws[:, 0] * 8).long()]
+        return Symmetry(cells, torch.arange(self.vocab_size).expand(len(draws), -1))
+
+    def is_given(self, inputs: Tensor) -> Tensor:
+        """Bool [B, L]: the cells with a queen; an empty cell may still get one."""
+        return inputs == QUEEN
+
+    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Givens become certain; pad becomes impossible."""
+        return constrain_logits(inputs, self.is_given(inputs), logits, (EMPTY, QUEEN))
+
+    def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Bool [B]: n queens, none attacks another, and the given ones are among them."""
+        kept = (answers == QUEEN) | ~self.is_given(inputs)
+        return self._lines_hold(answers).all(1) & kept.all(1)
+
+    def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
+        """Float32 [B]: the share of rows, columns, diagonals that hold and of given queens kept."""
+        given = self.is_given(inputs)
+        lines = self._lines_hold(answers)
+        held = lines.sum(1) + (given & (answers == QUEEN)).sum(1)
+        return held / (lines.shape[1] + given.sum(1))
+
+    def clashes(self, answers: Tensor) -> Tensor:
+        """Bool [B, L]: a queen that attacks another."""
+        queens = (answers == QUEEN).float()
+        crowded = (queens @ self._lines > 1).float()
+        return (answers == QUEEN) & (crowded @ self._lines.T > 0)
+
+    def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """Int64 [B, L]: row by row."""
+        return torch.arange(self.seq_len).expand_as(inputs)
+
+    def read_grid(self, text: str) -> Tensor:
+        """Read a line such as ``Q.......`` n times over: a Q for a queen, any of ``.0_-`` for an empty cell.
+
+        Raises:
+            PuzzleError: wrong length or an unknown symbol.
+        """
+        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q or 1 for a queen, or one of .0_- for no queen")
+
+    def parse(self, text: str) -> Tensor:
+        """Read a board as `read_grid` does.
+
+        Raises:
+            PuzzleError: wrong length, an unknown symbol, or queens that attack each other.
+        """
+        board = self.read_grid(text)
+        queens = [divmod(cell, self.size) for cell in (board == QUEEN).nonzero().flatten().tolist()]
+        for (row, column), (other_row, other_column) in itertools.combinations(queens, 2):
+            if row == other_row or column == other_column or abs(row - other_row) == abs(column - other_column):
+                raise PuzzleError(
+                    f"no queen may attack another; the one in row {row + 1}, column {column + 1} attacks the one in"
+                    f" row {other_row + 1}, column {other_column + 1}."
+                )
+        return board
+
+    def format(self, tokens: Tensor) -> str:
+        """One line: ``Q`` for a queen and ``.`` for an empty cell."""
+        return "".join("Q" if token == QUEEN else "." for token in tokens.tolist())
+
+    def render(self, tokens: Tensor) -> str:
+        """Draw a board, one row a line."""
+        line = self.format(tokens)
+        return "\n".join(" ".join(line[start : start + self.size]) for start in range(0, self.seq_len, self.size))
+
+    def is_ambiguous(self, inputs: Tensor) -> Tensor:
+        """Bool [B]: the board has several completions."""
+        given = self.is_given(inputs).numpy()
+        return torch.from_numpy(completable(given, solutions(self.size)).sum(1) > 1)
+
+    def _completions(self, inputs: Tensor) -> Tensor:
+        """Int64 [K, L]: all completions of one board, of which there must be one at least."""
+        every = solutions(self.size)
+        found = every[completable(self.is_given(inputs[None]).numpy(), every)[0]]
+        if len(found) == 0:
+            raise PuzzleError(f"a {self.name} puzzle must have a completion; this one has none.")
+        return _tokens(found)
+
+    def any_answer(self, inputs: Tensor) -> Tensor:
+        """The first completion in lexicographic order, int64 [L].
+
+        Raises:
+            PuzzleError: the board has no completion.
+        """
+        return self._completions(inputs)[0]
+
+    def solve(self, inputs: Tensor) -> Tensor:
+        """The only completion, int64 [L].
+
+        Raises:
+            PuzzleError: the board has no completion or several.
+        """
+        found = self._completions(inputs)
+        if len(found) > 1:
+            raise PuzzleError(
+                f"a {self.name} puzzle must have one completion to be solved; this one has {len(found)}."
+                " Give more queens, or ask for any_answer."
+            )
+        return found[0]
+
+
+def _tokens(boards: np.ndarray) -> Tensor:
+    """Boards, bool [B, L], as tokens int64 [B, L]."""
+    return torch.from_numpy(boards).long() + EMPTY

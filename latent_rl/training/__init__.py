@@ -1,0 +1,1 @@
+"""Labels, rewards and paths become weights."""

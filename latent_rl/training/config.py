@@ -1,0 +1,146 @@
+"""How a reasoner is trained: the config, and what of it fits which reasoner."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from latent_rl.config import COUNT, DEPTH, NOT_NEGATIVE, SEED, SHARE, Range, check_fields
+from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.reasoners.feedforward import FeedForward
+from latent_rl.training.optim import OPTIMIZERS
+from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
+
+BATCHINGS = ("episodes", "replacement")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a reasoner is trained. Defaults are what measured best on 9x9 Sudoku."""
+
+    task: str = "sudoku9x9-hard"
+    """Name of the task, or a folder of puzzles."""
+    num_batches: Annotated[int, COUNT] = 1000
+    """Batches; every batch takes N_sup optimizer steps."""
+    batch_size: Annotated[int, COUNT] = 64
+    """Puzzles in a batch."""
+    batching: str = "episodes"
+    """Who is in a batch: "episodes" (the same puzzles from the first step to the last) or "replacement" (a puzzle
+    leaves when the halting head says so or after N_sup steps, and a fresh one takes its slot; so TRM and HRM train)."""
+    halt_exploration: Annotated[float, SHARE] = 0.1
+    """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
+    targets: str = "final"
+    """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
+    "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
+    corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
+    """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
+    trajectories: str | None = None
+    """JSONL file of recorded paths, whose puzzles are trained on; with targets "trajectories"."""
+    step_weights: str = "linear"
+    """Weights of the steps' losses: "linear" (rising) or "uniform"."""
+    dual_weight: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight of the anchor of the reference logits to the target of the step before."""
+    halt_weight: Annotated[float, NOT_NEGATIVE] = 0.5
+    """Weight of the halting head's loss; 0 leaves it untrained."""
+    continue_target: bool = False
+    """Train the value of another step, too, on the next step's halting values, and halt where halting has the higher
+    value (HRM's Q-halting); costs a second forward pass in each step and needs a reasoner with a continue head."""
+    optimizer: str = "muon"
+    """"muon" (Muon on the blocks' matrices, AdamW on the rest) or "adamw"."""
+    lr: Annotated[float, NOT_NEGATIVE] = 2e-3
+    """Peak learning rate of AdamW."""
+    muon_lr: Annotated[float, NOT_NEGATIVE] = 2.5e-3
+    """Peak learning rate of Muon."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.1
+    """Decoupled weight decay."""
+    puzzle_lr: Annotated[float, NOT_NEGATIVE] = 1e-2
+    """Peak learning rate of the puzzle embeddings' sign-SGD: how far each entry of a row moves in one step."""
+    puzzle_weight_decay: Annotated[float, NOT_NEGATIVE] = 0.1
+    """Decoupled weight decay of the puzzle embeddings in the batch."""
+    warmup_steps: Annotated[int, Range(0, 10**9)] = 200
+    """Optimizer steps of linear warm-up."""
+    ema: Annotated[float, SHARE] = 0.999
+    """Decay of the average of weights that is evaluated and saved."""
+    extended_depth: Annotated[int, DEPTH] = 64
+    """Steps up to which the reasoner should stay good; batches beyond N_sup start with steps without gradient."""
+    extended_fraction: Annotated[float, SHARE] = 0.35
+    """Share of batches with extended depth; none with batching "replacement" or without recursion."""
+    extended_from: Annotated[float, SHARE] = 0.3
+    """Share of the run after which they begin."""
+    reveal_fraction: Annotated[float, SHARE] = 0.15
+    """Share of examples that show a random part of their answer as givens."""
+    midway_fraction: Annotated[float, SHARE] = 0.1
+    """Share of batches in which such givens appear in the middle of the recursion (this teaches commits); none with
+    batching "replacement"."""
+    seed: Annotated[int, SEED] = 0
+    """Seeds the weights and, with the batch's number, every batch."""
+    validate_every: Annotated[int, COUNT] = 250
+    """Batches between validations."""
+    num_validation: Annotated[int, COUNT] = 256
+    """Validation puzzles."""
+    validation_steps: Annotated[int, DEPTH] = 24
+    """Supervision steps at validation."""
+    save_every: Annotated[int, COUNT] = 50
+    """Batches between saves for --resume."""
+
+    def __post_init__(self) -> None:
+        """Check types, ranges, names, and what goes together."""
+        check_fields(self)
+        for kind, name, known in (
+            ("batching", self.batching, BATCHINGS),
+            ("targets", self.targets, TARGETS),
+            ("step_weights", self.step_weights, STEP_WEIGHTS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+        ):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        for name, needs_halting in (
+            ('batching "replacement"', self.batching == "replacement"),
+            ("continue_target", self.continue_target),
+        ):
+            if needs_halting and self.halt_weight <= 0:
+                raise InvalidValueError(
+                    f"TrainConfig.halt_weight must be positive with {name}, which needs a trained halting head; got"
+                    f" {self.halt_weight}."
+                )
+        if self.batching != "replacement" and self.halt_exploration != TrainConfig.halt_exploration:
+            raise InvalidValueError(
+                'TrainConfig.halt_exploration acts with batching "replacement" alone; got'
+                f" {self.halt_exploration} with {self.batching!r}."
+            )
+        if (self.targets == "trajectories") != (self.trajectories is not None):
+            raise InvalidValueError(
+                'TrainConfig.trajectories must name a file exactly if targets is "trajectories"; got'
+                f" {self.trajectories} with targets {self.targets!r}."
+            )
+
+
+def suited(config: TrainConfig, reasoner: ReasonerModule) -> TrainConfig:
+    """Return the config as it applies to the reasoner: what has no meaning for the two is turned off.
+
+    Extended depth and givens in the middle need batches whose puzzles are all of the same age; a network without
+    recursion has nothing to extend, and nothing to validate after its first step.
+
+    Raises:
+        InvalidValueError: what has no meaning was asked for, or the reasoner can't be trained in this way.
+    """
+    if config.continue_target and not getattr(reasoner.config, "continue_head", False):
+        raise InvalidValueError(
+            "TrainConfig.continue_target needs a reasoner whose config has continue_head; this one has no such head."
+        )
+    if config.batching == "replacement":
+        if reasoner.num_supervision_steps < 2:
+            raise InvalidValueError(
+                'TrainConfig.batching "replacement" needs a reasoner of at least 2 supervision steps; got'
+                f' {reasoner.num_supervision_steps}. Train it with batching "episodes".'
+            )
+        case, off = 'batching "replacement"', {"extended_fraction": 0.0, "midway_fraction": 0.0}
+    elif isinstance(reasoner, FeedForward):
+        case, off = "a reasoner without recursion", {"extended_fraction": 0.0, "validation_steps": 1}
+    else:
+        return config
+    for name, value in off.items():
+        if getattr(config, name) not in (value, getattr(TrainConfig, name)):
+            raise InvalidValueError(
+                f"TrainConfig.{name} must be {value} with {case}; got {getattr(config, name)}. Leave it out."
+            )
+    return replace(config, **off)  # type: ignore[arg-type]
