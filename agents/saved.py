@@ -31,7 +31,7 @@ from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy
 from latent_rl.envs.core import Core
 from latent_rl.envs.single import observation_space
 from latent_rl.errors import CheckpointError, InvalidValueError, MissingExtraError, one_line
-from latent_rl.sealed import read_sealed, write_sealed
+from latent_rl.storage.sealed import read_sealed, write_sealed
 
 AGENT = "agent.safetensors"
 """The file in an agent's folder."""

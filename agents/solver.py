@@ -101,7 +101,7 @@ class Solver:
         def take(count: int) -> Puzzles:
             nonlocal taken
             start, taken = taken, taken + count
-            return puzzles.map(lambda tensor: tensor[start:taken])
+            return puzzles[start:taken]
 
         first, *others = self._run(take, 0)
         return first.concat(*others)

@@ -39,7 +39,7 @@ from rich.table import Table
 
 from latent_rl.__main__ import COMMANDS, command, run
 from latent_rl.errors import LatentRLError
-from latent_rl.files import write_json
+from latent_rl.storage.atomic import write_json
 
 OUTCOMES = ("fine", "refused", "traceback", "hang", "silent", "lost")
 """What an attack can end in: as if nothing had happened; one clear line; and the four failures."""
@@ -449,7 +449,7 @@ def make_dataset(folder: Path) -> None:
 
     task = make_task("sudoku4x4")
     for part in ("train", "test"):
-        puzzles = task.puzzles(part).map(lambda tensor: tensor[:40])  # type: ignore[arg-type]
+        puzzles = task.puzzles(part)[:40]  # type: ignore[arg-type]
         place = folder / part
         place.mkdir()
         facts = {

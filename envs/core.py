@@ -71,7 +71,7 @@ class Core:
         self.mode = make_action_mode(self.config.actions)
         self._puzzles = puzzles
         self._draw_from(puzzles)
-        example = self._base.map(lambda tensor: tensor[:1])
+        example = self._base[:1]
         if example.inputs.shape != (1, self.task.seq_len):
             raise InvalidValueError(
                 f"puzzles of {self.task.name} must have {self.task.seq_len} cells; got {example.inputs.shape[1]}."

@@ -1,8 +1,10 @@
 """Typed errors. Every message says what must hold, what was got, and what to do."""
 
 import difflib
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, TypeVar
+
+Entry = TypeVar("Entry")
 
 
 class LatentRLError(Exception):
@@ -33,6 +35,22 @@ class UnknownNameError(LatentRLError, ValueError):
     def __reduce__(self) -> tuple[Any, ...]:
         """From the text: workers send their errors to the process that started them."""
         return _restored, (type(self), *self.args)
+
+
+def lookup(kind: str, name: object, registry: Mapping[str, Entry]) -> Entry:
+    """The entry of that name.
+
+    Args:
+        kind: what the registry holds, for the error.
+        name: any object; only a name of the registry is found.
+        registry: by name.
+
+    Raises:
+        UnknownNameError: there is none; it lists the known ones and the nearest.
+    """
+    if not isinstance(name, str) or name not in registry:
+        raise UnknownNameError(kind, name, registry)
+    return registry[name]
 
 
 class UnexpectedArgumentError(LatentRLError, TypeError):

@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
-from latent_rl.files import read_json
 from latent_rl.notes import note
-from latent_rl.puzzle_ids import IDENTIFIERS, meaning, read_identifiers
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
+from latent_rl.storage.atomic import read_json
+from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Task, num_puzzle_ids
 

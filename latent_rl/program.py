@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TypeVar
 
 from latent_rl.errors import LatentRLError, StoppedError, is_out_of_memory, one_line
-from latent_rl.files import Terminated
+from latent_rl.storage.stops import Terminated
 
 Parsed = TypeVar("Parsed")
 

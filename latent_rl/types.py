@@ -26,6 +26,12 @@ class Batched:
             },
         )
 
+    def __getitem__(self, rows: slice) -> Self:
+        """A slice of the rows as a bundle of its own; it shares memory with this one."""
+        if not isinstance(rows, slice):  # else Python would take a bundle for a sequence to loop over
+            raise TypeError(f"a {type(self).__name__} takes slices of rows; got {rows!r}. Use `select` for others.")
+        return self.map(lambda tensor: tensor[rows])
+
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
         return self.map(lambda tensor: tensor.to(device))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_rl.agents.saved import AGENT
-from latent_rl.sealed import read_sealed, write_sealed
+from latent_rl.storage.sealed import read_sealed, write_sealed
 
 
 def flipped(content: bytes, chance: random.Random) -> bytes:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import CompilationError, FileError, InvalidValueError, is_out_of_memory
-from latent_rl.files import Terminated, claimed, deferred_stop
 from latent_rl.reasoners.checkpoint import load_reasoner, weights_of
 from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.stops import Terminated, deferred_stop
 from latent_rl.training import memory, trainer
 from latent_rl.training.losses import step_loss
 from latent_rl.training.trainer import TrainConfig, train

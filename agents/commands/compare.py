@@ -34,9 +34,11 @@ from latent_rl.envs.pictures import picture
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, one_line
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.figures import pixels
-from latent_rl.files import checksum, claimed, read_json, resumable, write_atomically, write_json
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.sealed import read_sealed, write_sealed
+from latent_rl.storage.atomic import checksum, read_json, write_atomically, write_json
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.sealed import read_sealed, write_sealed
+from latent_rl.storage.stops import resumable
 from latent_rl.types import Puzzles
 
 REFERENCE = "rule"

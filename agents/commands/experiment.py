@@ -18,10 +18,12 @@ from latent_rl.agents.saved import AGENT, load_agent, save_agent
 from latent_rl.agents.sb3.agents import agent_spec
 from latent_rl.agents.tune import make_baseline
 from latent_rl.config import COUNT, SEED
-from latent_rl.files import claimed, resumable, write_json
 from latent_rl.program import concluded, parsed, stop_on_sigterm
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.storage.atomic import write_json
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.stops import resumable
 from latent_rl.tasks.registry import make_task
 from latent_rl.training.trainer import TrainConfig, train
 

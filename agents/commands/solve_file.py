@@ -20,7 +20,8 @@ from tqdm import tqdm
 from latent_rl.agents.commands.advice import better_task
 from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.errors import FileError, InvalidValueError, PuzzleError, one_line
-from latent_rl.files import claimed, resumable, this_command
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.stops import resumable, this_command
 from latent_rl.tasks.base import Task, has_rules
 from latent_rl.tasks.files.layouts import Row
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows, source_name

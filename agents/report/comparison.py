@@ -13,7 +13,7 @@ from rich.table import Table
 
 from latent_rl.errors import FileError, LatentRLError, one_line
 from latent_rl.figures import new_figure, png
-from latent_rl.files import write_atomically
+from latent_rl.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,7 @@ from latent_rl.envs.core import Core
 from latent_rl.envs.pictures import picture
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
-from latent_rl.files import write_atomically
+from latent_rl.storage.atomic import write_atomically
 from latent_rl.types import Puzzles
 
 
@@ -67,7 +67,7 @@ def telling_puzzle(outcome: Outcome, test: Puzzles, seed: int = 0) -> tuple[Puzz
     candidates = np.flatnonzero(wanted if wanted.any() else outcome.solved)
     order = candidates[np.argsort(outcome.steps[candidates], kind="stable")]
     row = int(order[len(order) // 2]) if len(order) else 0
-    return test.map(lambda tensor: tensor[row : row + 1]), episode_keys(torch.tensor([row]), seed)
+    return test[row : row + 1], episode_keys(torch.tensor([row]), seed)
 
 
 def show_episode(console: Console, name: str, episode: list[Frame]) -> None:

@@ -23,7 +23,7 @@ from latent_rl.agents.networks import ImprovementPolicy
 from latent_rl.agents.report.comparison import markdown_table
 from latent_rl.agents.sb3.agents import AGENTS
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
-from latent_rl.files import write_json
+from latent_rl.storage.atomic import write_json
 
 
 @dataclass(frozen=True)

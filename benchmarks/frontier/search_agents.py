@@ -19,7 +19,7 @@ from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.report.comparison import markdown_table
 from latent_rl.agents.sb3.agents import LearnedPolicy, agent_spec, linear_decay, make_agent
 from latent_rl.evaluation.intervals import bootstrap_interval
-from latent_rl.files import write_json
+from latent_rl.storage.atomic import write_json
 from latent_rl.tasks.base import first
 
 _ON_POLICY: dict[str, tuple[Any, ...]] = {

@@ -14,7 +14,7 @@ from tables import (
     steps_table,
 )
 
-from latent_rl.files import write_atomically
+from latent_rl.storage.atomic import write_atomically
 
 PAPER_NQUEENS = 0.69
 INTRODUCTION = f"""\

@@ -22,7 +22,7 @@ from measure import measure
 from report import write_report
 
 from latent_rl.errors import InvalidValueError, LatentRLError, UnknownNameError
-from latent_rl.files import read_json, write_json
+from latent_rl.storage.atomic import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from arms import ARMS, BATCHES
 from measure import unpack
 
 from latent_rl.evaluation.intervals import bootstrap_interval, enough_steps
-from latent_rl.files import read_json
+from latent_rl.storage.atomic import read_json
 from latent_rl.tasks.base import first
 from latent_rl.tasks.nqueens.boards import completable, solutions
 from latent_rl.tasks.nqueens.task import NQueens

@@ -23,7 +23,7 @@ from training import engines, workers
 
 from latent_rl.errors import LatentRLError, UnknownNameError
 from latent_rl.figures import new_figure
-from latent_rl.files import write_json
+from latent_rl.storage.atomic import write_json
 
 ENTRIES: dict[str, Callable[[Settings], list[Row]]] = {
     "solver": solver,

@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from latent_rl.figures import new_figure
-from latent_rl.files import write_json
+from latent_rl.storage.atomic import write_json
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
 

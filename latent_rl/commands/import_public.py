@@ -9,14 +9,15 @@ from typing import Any
 import tyro
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.files import claimed, resumable
-from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.checkpoint import (
     CONFIG,
     WEIGHTS,
     save_reasoner,
 )
 from latent_rl.reasoners.public.checkpoints import load_public_run
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.identifiers import write_identifiers
+from latent_rl.storage.stops import resumable
 
 
 @dataclass(frozen=True, kw_only=True)

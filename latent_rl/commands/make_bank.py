@@ -7,7 +7,7 @@ from typing import Annotated
 
 from latent_rl.config import COUNT, SEED, check_fields
 from latent_rl.errors import FileError, InvalidValueError
-from latent_rl.files import claimed
+from latent_rl.storage.claims import claimed
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS
 from latent_rl.tasks.registry import make_task

@@ -9,11 +9,11 @@ import tyro
 
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
-from latent_rl.files import resumable
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig
+from latent_rl.storage.stops import resumable
 from latent_rl.tasks.base import Task, num_puzzle_ids
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.registry import make_task

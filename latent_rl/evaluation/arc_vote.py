@@ -115,10 +115,10 @@ def ask(
         num_steps: supervision steps.
         max_views: only the first so many views.
     """
-    puzzles = task.views(riddle, grid).map(lambda tensor: tensor[:max_views])
+    puzzles = task.views(riddle, grid)[:max_views]
     answers: list[tuple[Grid, float]] = []
     for start in range(0, len(puzzles), BATCH_SIZE):
-        batch = puzzles.map(lambda tensor, start=start: tensor[start : start + BATCH_SIZE])  # type: ignore[misc]
+        batch = puzzles[start : start + BATCH_SIZE]
         for _, _, output in unroll(reasoner, batch, num_steps):
             last = output
         tokens = task.constrain(batch.inputs, last.conditional_logits).argmax(-1).numpy()

@@ -101,7 +101,7 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, b
     values: list[Tensor] = []
     passes = 0
     for start in range(0, len(puzzles), batch_size):
-        batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+        batch = puzzles[start : start + batch_size]
         rows = []
         for before, after, output in unroll(reasoner, batch, num_steps):
             rows.append(_measure(task, batch, before, after, output))
@@ -155,7 +155,7 @@ def guidance_row(
     for name, fed_back in (("readout_solved_rate", 1.0), ("fed_back_solved_rate", guidance_scale)):
         solved = []
         for start in range(0, len(puzzles), batch_size):
-            batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+            batch = puzzles[start : start + batch_size]
             for _, _, output in unroll(reasoner, batch, reasoner.num_supervision_steps, fed_back):
                 last = output
             logits = guided_logits(last.reference_logits, last.conditional_logits, guidance_scale)

@@ -67,7 +67,7 @@ def evaluate_fixed(
     rows: list[Tensor] = []
     passes = 0
     for start in range(0, len(puzzles), batch_size):
-        batch = puzzles.map(lambda tensor, start=start: tensor[start : start + batch_size])  # type: ignore[misc]
+        batch = puzzles[start : start + batch_size]
         steps = []
         for _, _, output in unroll(reasoner, batch, num_steps):
             passes = output.passes

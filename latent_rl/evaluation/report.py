@@ -8,7 +8,7 @@ from rich.table import Table
 
 from latent_rl.evaluation.diagnose import Diagnosis
 from latent_rl.figures import new_figure, pixels, png
-from latent_rl.files import write_atomically, write_json
+from latent_rl.storage.atomic import write_atomically, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def write_diagnosis(folder: Path, title: str, diagnosis: Diagnosis) -> None:
     """Write `diagnosis.json`, `diagnosis.png` and a TensorBoard run into a folder."""
     from torch.utils.tensorboard import summary
 
-    from latent_rl.event_log import EventLog
+    from latent_rl.storage.event_log import EventLog
 
     facts = diagnosis.summary() | {"advice": diagnosis.advice(), "steps": diagnosis.steps, "sweep": diagnosis.sweep}
     write_json(folder / "diagnosis.json", facts)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from latent_rl.config import COUNT, DEPTH, SHARE, check_fields, from_dict
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, one_line
-from latent_rl.files import checksum, read_json, write_atomically, write_json
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.storage.atomic import checksum, read_json, write_atomically, write_json
 
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"

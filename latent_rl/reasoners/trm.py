@@ -243,7 +243,7 @@ class TRM(ReasonerModule):
         rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
         size = self._piece_size(len(inputs))
         pieces = [
-            self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + size]), updates)  # type: ignore[misc]
+            self._step_piece(rows[i : i + size], updates)
             for i in range(0, max(len(inputs), 1), size)
         ]
         if len(pieces) == 1:
@@ -267,7 +267,7 @@ class TRM(ReasonerModule):
         if count < PIECE // 2:
             return self._step(rows, updates, compiled=False)
         after, output = self._step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), updates)
-        return after.map(lambda tensor: tensor[:count]), output.map(lambda tensor: tensor[:count])
+        return after[:count], output[:count]
 
     def _step(self, rows: _Rows, updates: int, *, compiled: bool = True) -> tuple[Carry, ReasonerOutput]:
         inputs, carry = rows.inputs, rows.carry

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from latent_rl.errors import PuzzleError, one_line
-from latent_rl.files import write_atomically
+from latent_rl.storage.atomic import write_atomically
 from latent_rl.tasks.base import Split, check_split
 from latent_rl.types import Puzzles
 

@@ -137,4 +137,4 @@ def first(task: Task, split: Split, num_puzzles: int) -> Puzzles:
     """
     if num_puzzles < 1:
         raise InvalidValueError(f"the number of puzzles must be at least 1; got {num_puzzles}.")
-    return task.puzzles(split).map(lambda tensor: tensor[:num_puzzles])
+    return task.puzzles(split)[:num_puzzles]

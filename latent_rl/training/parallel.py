@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from latent_rl.errors import FileError, InvalidValueError
-from latent_rl.files import claimed
+from latent_rl.storage.claims import claimed
 
 
 @contextmanager

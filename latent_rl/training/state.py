@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from latent_rl.config import from_dict
 from latent_rl.errors import CheckpointError, InvalidValueError, one_line
-from latent_rl.files import checksum, write_atomically
 from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.storage.atomic import checksum, write_atomically
 from latent_rl.training import parallel
 from latent_rl.training.batches import Batching
 from latent_rl.training.config import TrainConfig

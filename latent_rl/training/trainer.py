@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from latent_rl.errors import FileError, InvalidValueError, LatentRLError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
-from latent_rl.event_log import EventLog
-from latent_rl.files import deferred_stop
 from latent_rl.fit import check_fits
 from latent_rl.improvement import advantage_margin
-from latent_rl.puzzle_ids import write_identifiers
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
+from latent_rl.storage.event_log import EventLog
+from latent_rl.storage.identifiers import write_identifiers
+from latent_rl.storage.stops import deferred_stop
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel

@@ -27,7 +27,7 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:30])
+BASE = TASK.puzzles("test")[:30]
 
 
 def uneven_core(**arguments: object) -> Core:

@@ -34,10 +34,11 @@ from latent_rl.agents.sb3.agents import AGENTS, AgentSpec, EpisodeStatistics
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.agents.tune import BASELINES
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, LatentRLError, UnknownNameError
-from latent_rl.files import Terminated, claimed
 from latent_rl.reasoners.checkpoint import save_reasoner
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.stops import Terminated
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:20])
+BASE = TASK.puzzles("test")[:20]
 
 
 def small(out: Path, **changes: object) -> Comparison:
@@ -420,7 +421,7 @@ def test_marks_tell_givens_commits_right_and_wrong() -> None:
         def act(self, observation: np.ndarray, state: object) -> np.ndarray:
             return np.array([min(2, 1 + int(state.step[0]))])
 
-    episode = list(frames(core, Always(), BASE.map(lambda tensor: tensor[:1]), torch.tensor([3])))
+    episode = list(frames(core, Always(), BASE[:1], torch.tensor([3])))
     given = TASK.is_given(BASE.inputs[:1])[0]
     for frame in episode:
         assert [kind == "given" for kind in frame.board.kinds] == given.tolist()

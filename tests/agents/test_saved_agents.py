@@ -31,7 +31,7 @@ from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.reasoners.checkpoint import save_reasoner
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:20])
+BASE = TASK.puzzles("test")[:20]
 SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}}
 ON_POLICY = {"n_steps": 8, "batch_size": 16, **SMALL}
 OFF_POLICY = {"learning_starts": 8, "buffer_size": 200, **SMALL}

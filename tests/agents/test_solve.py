@@ -23,13 +23,13 @@ from latent_rl.agents.commands.solve_file import COLUMNS, solve_file
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.state import State
 from latent_rl.errors import FileError, InvalidValueError, PuzzleError, StoppedError
-from latent_rl.files import claimed
 from latent_rl.reasoners.checkpoint import save_reasoner
+from latent_rl.storage.claims import claimed
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows
 from latent_rl.tasks.labelled import Unruled
 from latent_rl.types import Puzzles
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:7])
+BASE = TASK.puzzles("test")[:7]
 LINES = [TASK.format(row) for row in BASE.inputs]
 TEXT = "".join(f"{line}\n" for line in LINES)
 

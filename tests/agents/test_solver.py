@@ -21,7 +21,7 @@ from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:15])
+BASE = TASK.puzzles("test")[:15]
 EXACT = ("inputs", "answers", "solved", "steps", "passes", "restarts")
 ROUNDED = ("confidence", "returns")
 
@@ -181,7 +181,7 @@ def test_who_halts_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(core.reasoner, "step", counting)
     solver = Solver(core, halting(core, "threshold", 0.9), batch_size=3, window=60)
-    solutions = solver.solve(TASK.puzzles("test").map(lambda tensor: tensor[:60]))
+    solutions = solver.solve(TASK.puzzles("test")[:60])
     assert solutions.steps.tolist() == [30] + [1] * 59
     assert sizes == [3] * 29 + [2]
 
@@ -220,7 +220,7 @@ def test_a_stream_goes_on_where_another_ended() -> None:
 @pytest.mark.slow
 def test_a_compiled_reasoner_solves_as_the_eager_one_does() -> None:
     """Rounding in bf16 may move a few puzzles by a step; it costs no solutions."""
-    puzzles = make_task("sudoku6x6").puzzles("test").map(lambda tensor: tensor[:400])
+    puzzles = make_task("sudoku6x6").puzzles("test")[:400]
     found = []
     for compiled in (False, True):
         reasoner = load_reasoner("sudoku6x6")

@@ -13,8 +13,8 @@ from latent_rl.agents import load_agent
 from latent_rl.agents.commands import experiment
 from latent_rl.envs import Core
 from latent_rl.errors import FileError, StoppedError
-from latent_rl.files import claimed
 from latent_rl.reasoners.checkpoint import reasoner_facts, save_reasoner, shipped_reasoners
+from latent_rl.storage.claims import claimed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -6,7 +6,7 @@ import pytest
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.files import claimed
+from latent_rl.storage.claims import claimed
 from latent_rl.training.trainer import TrainConfig
 
 HUGE = "1" + 20 * "0"

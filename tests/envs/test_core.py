@@ -15,7 +15,7 @@ from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 from latent_rl.types import Puzzles
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:6])
+BASE = TASK.puzzles("test")[:6]
 
 
 def decisions(count: int, name: str | Action = "refine", **changes: object) -> Decision:

@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_episodes_and_another_one_others() -> None:
 @pytest.mark.parametrize("observation", ["features", "latent", "verifier"])
 def test_no_observation_depends_on_the_label(observation: str) -> None:
     core = random_core(observation=observation, reward="token_accuracy")
-    base = TASK.puzzles("test").map(lambda tensor: tensor[:16])
+    base = TASK.puzzles("test")[:16]
     wrong = Puzzles(base.inputs, base.labels.flip(0))
     keys = torch.arange(16)
     states = [core.begin(base, keys), core.begin(wrong, keys)]
@@ -182,7 +182,7 @@ def test_masks_forbid_what_makes_no_sense_yet() -> None:
 def test_states_survive_a_merge_of_rows() -> None:
     """`put` and `select` are inverse on the chosen rows and leave the others alone."""
     core = random_core()
-    base = TASK.puzzles("test").map(lambda tensor: tensor[:5])
+    base = TASK.puzzles("test")[:5]
     state = core.step(core.begin(base, torch.arange(5)), core.mode.decode(torch.ones(5, dtype=torch.int64))).state
     rows = torch.tensor([3, 1])
     changed = replace(state.select(rows), age=torch.tensor([9, 8]))

@@ -38,7 +38,7 @@ from latent_rl.types import Puzzles
 
 ID = "LatentReasoning/Sudoku4x4-v0"
 SMALL: dict[str, Any] = {"task": TASK, "reasoner": random_reasoner(), "horizon": 6}
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:8])
+BASE = TASK.puzzles("test")[:8]
 HALT, REFINE, RESTART = 0, 1, 2
 needs_moviepy = pytest.mark.skipif(
     importlib.util.find_spec("moviepy") is None, reason="needs moviepy, of gymnasium[other]"
@@ -77,7 +77,7 @@ def play(core: Core, actions: list[int], puzzles: Puzzles | None = None, key: in
 def board_of(task: Task, **changes: Any) -> Board:
     """The first test puzzle as an untrained reasoner answers it."""
     core = Core(task, random_reasoner(task), horizon=4)
-    return replace(play(core, [REFINE], task.puzzles("test").map(lambda tensor: tensor[:1]))[1], **changes)
+    return replace(play(core, [REFINE], task.puzzles("test")[:1])[1], **changes)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -242,7 +242,7 @@ def test_without_a_label_attacking_queens_are_wrong(queens: list[int]) -> None:
 
 def test_without_a_label_the_ends_of_a_torn_path_are_wrong() -> None:
     task = make_task("maze10")
-    puzzles = task.puzzles("test").map(lambda tensor: tensor[:1])
+    puzzles = task.puzzles("test")[:1]
     assert not task.clashes(puzzles.labels).any()
     gap = int((puzzles.labels[0] != puzzles.inputs[0]).nonzero()[3])
     answer = puzzles.labels.clone()
@@ -259,7 +259,7 @@ def test_a_label_says_what_is_wrong_unless_other_answers_are_right_too() -> None
     assert wrong_cells(TASK, BASE, answers).nonzero().tolist() == [[0, place]]
     task = make_task("nqueens8")
     boards = task.puzzles("test")
-    several = boards.select(task.is_ambiguous(boards.inputs)).map(lambda tensor: tensor[:1])
+    several = boards.select(task.is_ambiguous(boards.inputs))[:1]
     others = task._completions(several.inputs[0])
     assert len(others) > 1
     for other in others:
@@ -431,7 +431,7 @@ def test_where_nobody_knows_the_answer_nothing_is_judged() -> None:
     assert not after.wrong.any()
     assert end.outcome == "ended"
     assert "solved" not in end.text()
-    assert play(core, [REFINE, HALT], task.puzzles("test").map(lambda tensor: tensor[:1]))[2].outcome == "not solved"
+    assert play(core, [REFINE, HALT], task.puzzles("test")[:1])[2].outcome == "not solved"
 
 
 def test_human_mode_plays_in_place_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -637,14 +637,14 @@ class Chosen:
 )
 def test_an_episode_is_replayed_in_every_action_mode(mode: str, actions: list[Any], names: list[str]) -> None:
     core = random_core(actions=mode)
-    episode = list(frames(core, Chosen(actions), BASE.map(lambda tensor: tensor[:1]), torch.tensor([1])))
+    episode = list(frames(core, Chosen(actions), BASE[:1], torch.tensor([1])))
     assert [frame.action for frame in episode] == ["puzzle", *names]
     assert [frame.board.action for frame in episode] == ["", *names]
 
 
 def test_a_replay_submits_what_the_policy_wants_submitted() -> None:
     """A right answer, then one that looks as sure: "verified" keeps the first, "last" takes the second."""
-    one = BASE.map(lambda tensor: tensor[:1])
+    one = BASE[:1]
     core = Core(TASK, Clockwork(TASK, {one.inputs.numpy().tobytes(): 2}), horizon=6, submit="last")
     keys = episode_keys(torch.tensor([0]), 0)
     for submit, solved in ((None, False), ("last", False), ("verified", True)):
@@ -659,7 +659,7 @@ def test_a_replay_submits_what_the_policy_wants_submitted() -> None:
 def test_a_gif_has_one_picture_a_frame(tmp_path: Path) -> None:
     core = random_core()
     policy = Baseline("twice", core.mode, lambda state: state.step >= 2)
-    episode: list[Frame] = list(frames(core, policy, BASE.map(lambda tensor: tensor[:1]), torch.tensor([1])))
+    episode: list[Frame] = list(frames(core, policy, BASE[:1], torch.tensor([1])))
     write_gif(tmp_path / "a.gif", "a name that is much too long for the room that there is", episode)
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == len(episode) == 4

@@ -15,7 +15,7 @@ from latent_rl.evaluation.fixed_steps import evaluate_fixed, unroll
 from latent_rl.evaluation.report import print_diagnosis, write_diagnosis
 from latent_rl.improvement import advantage_margin
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:20])
+BASE = TASK.puzzles("test")[:20]
 
 
 def clockwork() -> Clockwork:

@@ -170,7 +170,7 @@ def test_an_hrm_trains_and_its_folder_loads(tmp_path) -> None:
 @SHAPED
 def test_the_decision_process_equals_fixed_decoding(name: str) -> None:
     core = random_core(reasoner=random_network(SHAPES[name], torch.float32), submit="last")
-    puzzles = TASK.puzzles("test").map(lambda tensor: tensor[:20])
+    puzzles = TASK.puzzles("test")[:20]
     plain = evaluate_fixed(core.reasoner, TASK, puzzles, 3)
     outcome = evaluate_policy(core, fixed_steps(core.mode, 3), puzzles, batch_size=7)
     np.testing.assert_array_equal(outcome.solved, plain.solved[2].numpy())
@@ -181,7 +181,7 @@ def test_the_decision_process_equals_fixed_decoding(name: str) -> None:
 def test_every_network_runs_in_the_decision_process(name: str) -> None:
     """Rows that restart share a batch with rows that go on, and each does as it would alone."""
     core = random_core(reasoner=random_network(SHAPES[name], torch.float32))
-    puzzles = TASK.puzzles("test").map(lambda tensor: tensor[:4])
+    puzzles = TASK.puzzles("test")[:4]
     first = ("refine", "deep", "refine", "refine")
     start = core.step(core.begin(puzzles, torch.arange(4)), Decision.of(list(map(make_action, first)))).state
     choice = Decision.of(list(map(make_action, ("restart_view", "deep", "refine_w0.5", "restart_view"))))

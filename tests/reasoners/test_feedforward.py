@@ -164,7 +164,7 @@ def test_the_trainer_trains_it_and_its_folder_loads(tmp_path: Path) -> None:
 def test_the_decision_process_equals_fixed_decoding() -> None:
     reasoner = network(match_depth(TRMConfig(**SIZE, num_supervision_steps=2))).requires_grad_(False)
     core = random_core(reasoner=reasoner, submit="last")
-    puzzles = TASK.puzzles("test").map(lambda tensor: tensor[:20])
+    puzzles = TASK.puzzles("test")[:20]
     plain = evaluate_fixed(reasoner, TASK, puzzles, 2)
     outcome = evaluate_policy(core, fixed_steps(core.mode, 2), puzzles)
     assert outcome.solved.tolist() == plain.solved[0].tolist() == plain.solved[1].tolist()

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import CheckpointError, InvalidValueError
-from latent_rl.files import claimed
 from latent_rl.reasoners import checkpoint
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.public.checkpoints import CONFIG, DATASET, load_public_checkpoint
 from latent_rl.reasoners.public.weights import find_weights, read_weights
+from latent_rl.storage.claims import claimed
 
 RAW: dict[str, Tensor] = torch.load(GOLDEN / "trm_mlp" / "step_100", weights_only=True)
 BARE = read_weights(GOLDEN / "trm_mlp" / "step_100")

@@ -19,7 +19,7 @@ from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_nor
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
 
-BASE = TASK.puzzles("test").map(lambda tensor: tensor[:8])
+BASE = TASK.puzzles("test")[:8]
 VARIANTS = [
     {},
     {"mixer": "attention"},

@@ -149,7 +149,7 @@ def test_agents_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_unknown_rules_judge_by_the_label(unruled: Unruled) -> None:
     for split, sizes in (("train", 18), ("validation", 2), ("test", 8)):
-        puzzles = unruled.puzzles(split).map(lambda tensor: tensor[:])
+        puzzles = unruled.puzzles(split)[:]
         assert len(puzzles) == sizes
         anything = torch.where(puzzles.labels == 0, 3, puzzles.labels)
         wrong = anything.clone()
@@ -174,7 +174,7 @@ def test_a_puzzle_with_several_labels_has_several_answers(tmp_path: Path) -> Non
     puzzles.inputs[1] = puzzles.inputs[0]
     write_part(tmp_path / "train", puzzles, 12)
     task = make_task(str(tmp_path))
-    both = puzzles.map(lambda tensor: tensor[:2])
+    both = puzzles[:2]
     answers = both.labels.clamp(min=1)
     assert task.verify(both.inputs, answers).all()
     assert task.verify(both.inputs, answers.flip(0)).all()

@@ -126,7 +126,7 @@ def test_ambiguity_and_answers_are_those_of_a_search(seed: int) -> None:
 
 
 def test_the_edit_order_follows_the_path_from_the_start() -> None:
-    puzzles = TEN.puzzles("test").map(lambda tensor: tensor[:20])
+    puzzles = TEN.puzzles("test")[:20]
     draws = torch.rand(20, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ranks = TEN.edit_order(puzzles.inputs, puzzles.labels, draws)
     assert torch.equal(ranks.sort(1).values, torch.arange(100).expand(20, -1))

@@ -79,7 +79,7 @@ def test_a_pad_among_boards_without_one_is_damage(tmp_path: Path) -> None:
     array[9, 3] = 1
     np.save(folder / "test" / "all__inputs.npy", array)
     with pytest.raises(PuzzleError, match=r"must hold inputs in 2\.\.6; got 1\.\.6"):
-        make_task(str(folder)).puzzles("test").map(lambda tensor: tensor[:])
+        make_task(str(folder)).puzzles("test")[:]
 
 
 def test_unknown_facts_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +270,7 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
         try:
             task = folder_task.__wrapped__(folder)  # which does not remember it
             for split in ("train", "validation"):
-                task.puzzles(split).map(lambda tensor: tensor[:])
+                task.puzzles(split)[:]
         except LatentRLError as error:
             refused.append(str(error))
         path.write_bytes(whole[path])

@@ -11,7 +11,7 @@ import torch
 from helpers import logged
 from safetensors.torch import load_file
 
-from latent_rl.files import claimed
+from latent_rl.storage.claims import claimed
 from latent_rl.training import parallel
 
 STATE = "training.safetensors"

@@ -261,7 +261,7 @@ def test_episodes_train_the_continue_head_too() -> None:
 
 
 def test_evaluation_runs_all_steps_whatever_the_halting_head_says() -> None:
-    reasoner, puzzles = random_reasoner(), TASK.puzzles("test").map(lambda tensor: tensor[:20])
+    reasoner, puzzles = random_reasoner(), TASK.puzzles("test")[:20]
     before = evaluate_fixed(reasoner, TASK, puzzles, 6)
     reasoner.halt_head.bias.fill_(50.0)
     after = evaluate_fixed(reasoner, TASK, puzzles, 6)
@@ -318,7 +318,7 @@ def test_eight_puzzles_are_learned_and_then_halted_early(architecture: str, monk
     config = dataclasses.replace(
         CONFIG, num_batches=100, halt_exploration=0.1, warmup_steps=20, continue_target=is_hrm, step_weights="uniform"
     )
-    base = TRAIN.map(lambda tensor: tensor[:8])
+    base = TRAIN[:8]
     average, optimizers = AveragedModel(reasoner), make_optimizers(config, reasoner)
     batching = Replacement(config, TASK, base, reasoner)
     mean_steps = [

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from latent_rl.config import SIZE
 from latent_rl.errors import CheckpointError, InvalidValueError, LatentRLError, MissingExtraError, one_line
-from latent_rl.files import read_json, write_atomically, write_json
 from latent_rl.notes import note
-from latent_rl.puzzle_ids import IDENTIFIERS, read_identifiers
 from latent_rl.reasoners.checkpoint import make_reasoner
 from latent_rl.reasoners.public.arch import DTYPES, FACTS, PublicArch, arch_of, config_of
 from latent_rl.reasoners.public.weights import find_weights, from_public, public_name, read_weights, to_public
 from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.storage.atomic import read_json, write_atomically, write_json
+from latent_rl.storage.identifiers import IDENTIFIERS, read_identifiers
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
 CONFIGS = (CONFIG, "config.yaml", "config.yml", "config.json", ".hydra/config.yaml")

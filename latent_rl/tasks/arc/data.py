@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from latent_rl.errors import CheckpointError, MissingExtraError, PuzzleError, one_line
-from latent_rl.files import read_json
+from latent_rl.storage.atomic import read_json
 from latent_rl.tasks.arc.grids import MAX_SIDE, NUM_COLOURS, Grid
 
 Pair = tuple[Grid, Grid]

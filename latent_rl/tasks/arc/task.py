@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.files import checksum
-from latent_rl.puzzle_ids import BLANK
+from latent_rl.storage.atomic import checksum
+from latent_rl.storage.identifiers import BLANK
 from latent_rl.tasks.arc.data import ArcTask, Pair, load_arc
 from latent_rl.tasks.arc.grids import (
     MAX_SIDE,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError, one_line
 from latent_rl.notes import note
-from latent_rl.puzzle_ids import IDENTIFIERS, read_identifiers
+from latent_rl.storage.identifiers import IDENTIFIERS, read_identifiers
 from latent_rl.tasks.arc.data import arc_sets, load_arc
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Source, Split, Task
@@ -155,7 +155,7 @@ def _checked_arrays(folder: Path, rules: Task, lowered: int, split: Split) -> Pu
 
 
 def _sample(stored: StoredPuzzles) -> Puzzles:
-    return stored.map(lambda tensor: tensor[:_SAMPLE])
+    return stored[:_SAMPLE]
 
 
 def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from latent_rl.files import MAX_JSON
+from latent_rl.storage.atomic import MAX_JSON
 from latent_rl.tasks.files.layouts import Line
 
 

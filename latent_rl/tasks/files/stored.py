@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latent_rl.config import SIZE, Range, check_fields, from_dict
 from latent_rl.errors import LatentRLError, PuzzleError, one_line
-from latent_rl.files import read_json
+from latent_rl.storage.atomic import read_json
 from latent_rl.tasks.base import Split
 from latent_rl.types import Puzzles
 

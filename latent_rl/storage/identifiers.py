@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_rl.errors import CheckpointError, one_line
-from latent_rl.files import MAX_JSON, checksum, write_atomically
+from latent_rl.storage.atomic import MAX_JSON, checksum, write_atomically
 
 IDENTIFIERS, BLANK = "identifiers.json", "<blank>"
 

@@ -10,7 +10,9 @@ import pytest
 
 from latent_rl.config import SHARE, Range, check_fields, from_dict
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, StoppedError, UnknownNameError
-from latent_rl.files import Terminated, claimed, read_json, resumable, write_atomically, write_json
+from latent_rl.storage.atomic import read_json, write_atomically, write_json
+from latent_rl.storage.claims import claimed
+from latent_rl.storage.stops import Terminated, resumable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def test_an_atomic_write_leaves_no_partial_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["run", "results.csv"])
 def test_a_folder_or_file_has_one_writer(tmp_path: Path, name: str) -> None:
     code = (
-        "import pathlib, sys\nfrom latent_rl.files import claimed\n"
+        "import pathlib, sys\nfrom latent_rl.storage.claims import claimed\n"
         "with claimed(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / name)]

@@ -6,7 +6,7 @@ import pytest
 from helpers import logged
 
 from latent_rl.errors import FileError
-from latent_rl.event_log import EventLog
+from latent_rl.storage.event_log import EventLog
 
 
 def test_what_a_cut_run_did_twice_counts_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latent_rl.errors import CheckpointError, one_line
-from latent_rl.files import write_atomically
+from latent_rl.storage.atomic import write_atomically
 
 MAX_BYTES = 2**30
 """Of a sealed file that is read at the most."""
