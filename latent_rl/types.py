@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
@@ -136,6 +136,24 @@ class Symmetry(Batched):
     def identity(batch_size: int, seq_len: int, vocab_size: int) -> Symmetry:
         """The map that changes nothing."""
         return Symmetry(torch.arange(seq_len).expand(batch_size, -1), torch.arange(vocab_size).expand(batch_size, -1))
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a network must know of a task to be made for it.
+
+    Attributes:
+        vocab_size: V.
+        seq_len: L.
+        units: sets of cells in which no symbol stands twice, under the names of the weights that they share; None
+            where the rules are not of this kind.
+        has_background: a cell may stay without a symbol, and token 1 says so.
+    """
+
+    vocab_size: int
+    seq_len: int
+    units: Mapping[str, tuple[tuple[int, ...], ...]] | None = None
+    has_background: bool = False
 
 
 @dataclass(frozen=True)

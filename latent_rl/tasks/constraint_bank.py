@@ -1,0 +1,73 @@
+"""Banks of base puzzles for constraint tasks, from a random board that keeps the rules: each has one answer."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from latent_rl.errors import InvalidValueError, MissingExtraError
+from latent_rl.tasks.bank import save_bank
+from latent_rl.tasks.base import Split
+from latent_rl.tasks.constraint_search import dig, draw
+from latent_rl.tasks.constraints import FIRST_SYMBOL, OPEN, ConstraintTask
+from latent_rl.tasks.sudoku.search import COMPILED
+from latent_rl.types import Puzzles
+
+ATTEMPT = 1_000
+"""Guesses after which a random board is begun anew."""
+
+
+def make_bank(
+    task: ConstraintTask, open_share: tuple[float, float], counts: dict[Split, int], seed: int, out: Path
+) -> dict[str, Any]:
+    """Generate base puzzles, no two of which are equal, and write them as a bank.
+
+    Args:
+        task: whose rules they keep; without a background.
+        open_share: least and greatest share of open cells to aim at; fewer where the answer would not stay unique.
+        counts: how many puzzles each split should have.
+        seed: the generator's seed.
+        out: the `.npz` file to write.
+
+    Returns:
+        The facts written into the bank.
+
+    Raises:
+        MissingExtraError: numba, from the `generate` extra, is not installed.
+        InvalidValueError: a split would have no puzzle.
+    """
+    if not COMPILED:
+        raise MissingExtraError("making banks needs numba: pip install 'latent_rl[generate]'.")
+    if min(counts.values()) < 1:
+        raise InvalidValueError(f"every split must have at least 1 puzzle; got {counts}.")
+    rules, random = task.constraints, np.random.default_rng(seed)
+    units, is_exact, num_symbols = rules.table, rules.is_exact.numpy(), rules.num_symbols
+    low, high = (round(share * rules.num_cells) for share in open_share)
+    pairs: dict[bytes, np.ndarray] = {}
+    with tqdm(total=sum(counts.values()), desc=task.name, unit="puzzle") as bar:
+        while len(pairs) < sum(counts.values()):
+            draws, digs = (int(random.integers(2**31)) for _ in range(2))
+            board = draw(units, is_exact, num_symbols, rules.num_cells, ATTEMPT, draws)
+            puzzle = dig(board, units, is_exact, num_symbols, int(random.integers(low, high + 1)), digs)
+            if pairs.setdefault(puzzle.tobytes(), pair := np.stack([puzzle, board])) is pair:
+                bar.update()
+    symbols = torch.from_numpy(np.stack(list(pairs.values())))
+    tokens = torch.where(symbols < 0, OPEN, symbols + FIRST_SYMBOL)
+    splits: dict[Split, Puzzles] = {}
+    start = 0
+    for split, count in counts.items():
+        splits[split] = Puzzles(tokens[start : start + count, 0], tokens[start : start + count, 1])
+        start += count
+    facts = {
+        "task": task.name,
+        "generator": "latent_rl.tasks.constraint_bank",
+        "seed": seed,
+        "asked": counts,
+        "counts": {split: len(puzzles) for split, puzzles in splits.items()},
+        "sha256": hashlib.sha256(tokens.numpy().astype(np.uint8).tobytes()).hexdigest(),
+    }
+    save_bank(out, splits, facts)
+    return facts

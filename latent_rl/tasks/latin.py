@@ -1,0 +1,44 @@
+"""Latin squares with holes (quasigroup completion): every symbol once in every row and column."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.tasks.bank import load_bank
+from latent_rl.tasks.base import Source
+from latent_rl.tasks.constraints import Constraints, ConstraintTask, renamed, rows_and_columns
+from latent_rl.types import Symmetry
+
+
+class Latin(ConstraintTask):
+    """Fill the holes so that every row and column holds every symbol once.
+
+    Args:
+        name: the registered name; a shipped bank has the same.
+        size: n, 5..12.
+        source: gives the base puzzles of a split; by default the shipped bank of that name.
+
+    Raises:
+        InvalidValueError: a size out of range.
+    """
+
+    sizes = range(5, 13)
+    """The n that there may be."""
+
+    def __init__(self, name: str, size: int, source: Source | None = None) -> None:
+        if size not in self.sizes:
+            raise InvalidValueError(f"the size of a Latin square must be in 5..12; got {size}.")
+        self.size = size
+        super().__init__(
+            name, Constraints(size**2, size, rows_and_columns(size)), source or partial(load_bank, name)
+        )
+        self.num_symmetry_draws = 3 * size + 1
+
+    def symmetry(self, draws: Tensor) -> Symmetry:
+        """Permute rows, columns and symbols; transpose."""
+        rows, columns, symbols, flip = draws.split([self.size, self.size, self.size, 1], dim=1)
+        cells = rows.argsort(1)[:, :, None] * self.size + columns.argsort(1)[:, None, :]
+        cells = torch.where(flip[:, :, None] < 0.5, cells, cells.transpose(1, 2))
+        return Symmetry(cells.flatten(1), renamed(symbols))
