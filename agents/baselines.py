@@ -15,9 +15,9 @@ from torch import Tensor
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
-from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import derive, uniform
 from latent_rl.tasks.base import has_rules
 from latent_rl.types import matches
 

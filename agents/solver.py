@@ -11,9 +11,9 @@ from torch import Tensor
 from latent_rl.agents.baselines import StepPolicy
 from latent_rl.envs.actions import ACTIONS, Decision
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State, Transition
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import episode_keys
 from latent_rl.types import Batched, Puzzles
 
 WINDOW_BATCHES = 16

@@ -24,8 +24,8 @@ from latent_rl.agents.baselines import (
 )
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import UnknownNameError
+from latent_rl.randomness import episode_keys
 from latent_rl.types import Puzzles
 
 AGES = {"restart_view": (4, 8, 12, 16, 24, 32), "commit_forced": (2, 3, 4, 6, 8)}

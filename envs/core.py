@@ -21,13 +21,13 @@ from latent_rl.envs.observations import (
     cell_confidence,
     step_features,
 )
-from latent_rl.envs.randomness import derive, normal, uniform
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.state import Seen, State, Transition
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
 from latent_rl.fit import fitted, matched
 from latent_rl.improvement import guided_carry, guided_logits, log_softmax
+from latent_rl.randomness import derive, normal, uniform
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shared_reasoner, shipped_reasoners
 from latent_rl.tasks.base import Task

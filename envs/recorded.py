@@ -11,9 +11,9 @@ from latent_rl.envs.actions import ACTIONS, Action, Decision
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import STEP_FEATURES
-from latent_rl.envs.randomness import derive, episode_keys, uniform
 from latent_rl.envs.state import Seen, State
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import derive, episode_keys, uniform
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
 from latent_rl.types import Carry, Puzzles

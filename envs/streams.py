@@ -10,10 +10,10 @@ from torch import Tensor
 
 from latent_rl.envs.actions import checked_actions
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import derive, mix
 from latent_rl.envs.starts import checked_seed
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import derive, mix
 from latent_rl.types import Puzzles
 
 

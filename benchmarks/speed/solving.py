@@ -11,7 +11,7 @@ from latent_rl.agents.commands.setting import Setting
 from latent_rl.agents.sb3.agents import LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
+from latent_rl.randomness import episode_keys
 from latent_rl.reasoners import trm
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig

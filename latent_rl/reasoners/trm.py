@@ -242,10 +242,7 @@ class TRM(ReasonerModule):
             return after, output.to(home)
         rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
         size = self._piece_size(len(inputs))
-        pieces = [
-            self._step_piece(rows[i : i + size], updates)
-            for i in range(0, max(len(inputs), 1), size)
-        ]
+        pieces = [self._step_piece(rows[i : i + size], updates) for i in range(0, max(len(inputs), 1), size)]
         if len(pieces) == 1:
             return pieces[0]
         carries, outputs = zip(*pieces, strict=True)

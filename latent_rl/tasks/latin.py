@@ -31,9 +31,7 @@ class Latin(ConstraintTask):
         if size not in self.sizes:
             raise InvalidValueError(f"the size of a Latin square must be in 5..12; got {size}.")
         self.size = size
-        super().__init__(
-            name, Constraints(size**2, size, rows_and_columns(size)), source or partial(load_bank, name)
-        )
+        super().__init__(name, Constraints(size**2, size, rows_and_columns(size)), source or partial(load_bank, name))
         self.num_symmetry_draws = 3 * size + 1
 
     def symmetry(self, draws: Tensor) -> Symmetry:

@@ -22,10 +22,10 @@ from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.agents.tune import Tuned, halting_worth, make_baseline, unhalted
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
+from latent_rl.randomness import episode_keys
 
 BASE = TASK.puzzles("test")[:30]
 

@@ -27,8 +27,8 @@ from latent_rl.agents.saved import AGENT, agent_facts, made_space, space_facts
 from latent_rl.agents.sb3.agents import AGENTS, AgentSpec
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import CheckpointError, InvalidValueError
+from latent_rl.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import save_reasoner
 
 BASE = TASK.puzzles("test")[:20]

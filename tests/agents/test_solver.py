@@ -14,9 +14,9 @@ from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles

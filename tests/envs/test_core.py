@@ -10,9 +10,9 @@ from helpers import TASK, Clockwork, random_core, random_reasoner
 from latent_rl.envs.actions import Action, Decision, make_action, make_action_mode
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
-from latent_rl.envs.randomness import derive, mix, normal, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import derive, mix, normal, uniform
 from latent_rl.types import Puzzles
 
 BASE = TASK.puzzles("test")[:6]

@@ -12,9 +12,9 @@ from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs.actions import ACTIONS
 from latent_rl.envs.core import Core
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM
 

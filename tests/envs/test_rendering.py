@@ -26,11 +26,11 @@ from latent_rl.envs import IDS, LatentReasoningEnv, LatentReasoningVectorEnv
 from latent_rl.envs.boards import Board, boards_of, layout_of, plain, wrong_cells
 from latent_rl.envs.core import Core
 from latent_rl.envs.pictures import cell_size, picture
-from latent_rl.envs.randomness import episode_keys
 from latent_rl.envs.rendering import RENDER_MODES, page
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import write_diagnosis
+from latent_rl.randomness import episode_keys
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import make_task
