@@ -11,6 +11,7 @@ from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.types import Board
 
 
 def check_fits(reasoner: Reasoner, task: Task) -> None:
@@ -34,15 +35,21 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
 
 
 def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
-    """The reasoner, on boards of the task's size if its weights fit any.
+    """The reasoner, on the task's boards if its weights fit others than it was trained on.
 
     Raises:
         InvalidValueError: it does not fit.
     """
-    if isinstance(reasoner, ReasonerModule) and reasoner.seq_len != task.seq_len:
-        reasoner = reasoner.resized(task.seq_len) or reasoner
+    if isinstance(reasoner, ReasonerModule) and not reasoner.is_made_for(board_of(task)):
+        reasoner = reasoner.fitted_to(board_of(task)) or reasoner
     check_fits(reasoner, task)
     return reasoner
+
+
+def board_of(task: Task) -> Board:
+    """What a network must know of the task: its attribute `board`, or vocabulary and length if it has none."""
+    board: Board = getattr(task, "board", None) or Board(task.vocab_size, task.seq_len)
+    return board
 
 
 def matched(task: Task, reasoner: str | Path) -> Task:

@@ -46,3 +46,14 @@ def normal(keys: Tensor, count: int) -> Tensor:
     radius, angle = uniform(keys, 2 * half).split(half, dim=1)
     radius, angle = (-2 * torch.log1p(-radius)).sqrt(), 2 * math.pi * angle
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
+
+
+def normal_states(keys: Tensor, count: int) -> Tensor:
+    """`count` standard normal numbers for each key as torch's own generator gives them: float32 [B, count].
+
+    For states, of which `normal` would take fifty times as long to draw.
+    """
+    drawn = torch.empty(len(keys), count)
+    for row, key in zip(drawn, keys.tolist(), strict=True):
+        row.normal_(generator=torch.Generator().manual_seed(key))
+    return drawn

@@ -12,7 +12,7 @@ from latent_rl.agents.sb3.agents import LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.randomness import episode_keys
-from latent_rl.reasoners import trm
+from latent_rl.reasoners import engine as engine_module
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import first, sample
@@ -135,7 +135,7 @@ def inference(settings: Settings) -> list[Row]:
             carry = reasoner.initial_carry(256).map(torch.Tensor.contiguous)
             steps[engine] = partial(reasoner.step, puzzles.inputs, carry, 0)
             if engine.endswith("64"):
-                steps["bf16 in one go"] = patch.object(trm, "PIECE", 256)(steps[engine])
+                steps["bf16 in one go"] = patch.object(engine_module, "PIECE", 256)(steps[engine])
         times = settings.pick(2, 1)
         runs = {engine: repeated(step, 256, times) for engine, step in steps.items()}
         rows += race(settings, f"inference, {name.removeprefix('sudoku')}", "steps/s", runs)

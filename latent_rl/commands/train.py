@@ -9,6 +9,7 @@ import tyro
 
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
+from latent_rl.fit import board_of
 from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
@@ -109,8 +110,8 @@ class Train:
         reasoner = make_reasoner(config)
         if self.init is not None:
             start = load_reasoner(self.init)
-            if start.seq_len != task.seq_len:
-                start = start.resized(task.seq_len) or start
+            if not start.is_made_for(board_of(task)):
+                start = start.fitted_to(board_of(task)) or start
             if start.config != config:
                 raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
             reasoner.load_state_dict(start.state_dict())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latent_rl.errors import CompilationError, InvalidValueError, one_line
-from latent_rl.types import Carry, ReasonerOutput
+from latent_rl.types import Board, Carry, ReasonerOutput
 
 Result = TypeVar("Result")
 
@@ -30,8 +30,14 @@ class Reasoner(Protocol):
     num_latent_updates: int
     num_supervision_steps: int
 
-    def initial_carry(self, batch_size: int) -> Carry:
-        """The state before the first step."""
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
+        """The state before the first step.
+
+        Args:
+            batch_size: B.
+            keys: int64 [B], what each row's state depends on alone where states start at random; by default 0..B-1.
+                Reasoners that always start from the same state ignore them.
+        """
 
     def step(
         self,
@@ -74,15 +80,20 @@ class ReasonerModule(nn.Module, ABC):
         self.num_latent_updates = config.num_latent_updates
         self.num_supervision_steps = config.num_supervision_steps
 
-    def initial_carry(self, batch_size: int) -> Carry:
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         """Zeros, float32 [B, L, D]; see `Reasoner.initial_carry`."""
+        del keys
         device = next((parameter.device for parameter in self.parameters()), None)
         states = torch.zeros(batch_size, self.seq_len, self.config.width, device=device)
         return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
 
-    def resized(self, seq_len: int) -> Self | None:
-        """The same weights on boards of another number of cells; None, as here, if they are tied to one number."""
-        del seq_len
+    def is_made_for(self, board: Board) -> bool:
+        """Whether the reasoner is one for this very board."""
+        return (self.vocab_size, self.seq_len) == (board.vocab_size, board.seq_len)
+
+    def fitted_to(self, board: Board) -> Self | None:
+        """The same weights on another board; None, as here, if they are tied to one."""
+        del board
         return None
 
     @abstractmethod

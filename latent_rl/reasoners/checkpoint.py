@@ -22,6 +22,7 @@ from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, o
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
+from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.storage.atomic import checksum, read_json, write_atomically, write_json
 
@@ -38,6 +39,7 @@ ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "trm": (TRM, TRMConfig),
     "hrm": (HRM, HRMConfig),
     "feedforward": (FeedForward, FeedForwardConfig),
+    "symbols": (Symbols, SymbolsConfig),
 }
 """Module and config of what a folder can hold, by the name that its `config.json` gives it. To add a network of your
 own, put it here: `module(config)` must make it."""

@@ -1,9 +1,8 @@
 """TRM: one tiny network that updates its scratchpad n times, then its answer, T times per supervision step."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +10,10 @@ from torch.nn import functional as F
 
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype, compiled_function
+from latent_rl.reasoners.engine import Recursion
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
-from latent_rl.types import Batched, Carry, ReasonerOutput
+from latent_rl.types import Board, Carry
 
-PIECE = 64
-"""Rows that a CPU steps at once: few enough for the products to stay in its cache. With gradient it is half as many,
-unless the states of a row are small."""
-SMALL_STATE = 2048
-"""Numbers (L times D) up to which a state is small."""
 LAYERS = Range(1, 1024)
 """Blocks of a network."""
 POSITIONS = ("rotary", "learned", "none")
@@ -124,16 +118,6 @@ class TRMConfig:
         return self.passes_per_step * self.num_layers
 
 
-@dataclass(frozen=True)
-class _Rows(Batched):
-    """What a step takes, with the same meanings."""
-
-    inputs: Tensor
-    carry: Carry
-    step_index: int | Tensor
-    puzzle_ids: Tensor | None
-
-
 def make_blocks(config: TRMConfig, num_blocks: int) -> nn.ModuleList:
     """A network of the config's shape with random weights."""
     block, rotary = BLOCKS[config.mixer], config.positions == "rotary"
@@ -149,7 +133,7 @@ def run_blocks(blocks: nn.ModuleList, states: Tensor) -> Tensor:
     return states
 
 
-class TRM(ReasonerModule):
+class TRM(Recursion):
     """Tiny recursive model with an MLP-mixer or attention, an integer step index and a halting head.
 
     z_L <- f(z_L + z_H + x) n times, then z_H <- f(z_H + z_L): one recursion; T recursions: one supervision step,
@@ -167,8 +151,7 @@ class TRM(ReasonerModule):
     config: TRMConfig
 
     def __init__(self, config: TRMConfig, compute_dtype: torch.dtype | None = None) -> None:
-        super().__init__(config)
-        self.compute_dtype = compute_dtype or best_compute_dtype()
+        super().__init__(config, compute_dtype)
         width, std = config.width, config.width**-0.5
         self.embed_tokens = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if config.step_embedding:
@@ -188,107 +171,41 @@ class TRM(ReasonerModule):
         self.halt_head = nn.Linear(width, 2 if config.continue_head else 1)
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, -5.0)
-        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
 
-    def compile(self, **options: Any) -> None:
-        """Compile the recursion with torch.compile, by default for fixed shapes; its first steps then take longer, up
-        to a minute. Without gradient a CPU then steps pieces of `PIECE` rows, so that they all have one shape.
-        """
-        # The class's function: a bound method would take the weights of this module along into every copy of it.
-        self._compiled = compiled_function(type(self)._recurse, **{"dynamic": False, **options})
+    @property
+    def state_size(self) -> int:
+        """(P + L) D."""
+        return self.config.num_positions * self.config.width
 
-    def resized(self, seq_len: int) -> Self | None:
-        """With mixer "convolution", whose weights don't depend on the board's size; see `ReasonerModule.resized`.
+    def fitted_to(self, board: Board) -> Self | None:
+        """With mixer "convolution", whose weights don't depend on the board's size; see `ReasonerModule.fitted_to`.
 
         Raises:
             InvalidValueError: it is no square.
         """
-        if self.config.mixer != "convolution" or self.config.positions == "learned":
+        config = self.config
+        if config.mixer != "convolution" or config.positions == "learned" or config.vocab_size != board.vocab_size:
             return None
-        twin = type(self)(replace(self.config, seq_len=seq_len), self.compute_dtype)
+        twin = type(self)(replace(config, seq_len=board.seq_len), self.compute_dtype)
         twin.load_state_dict(self.state_dict())
         return twin.requires_grad_(False).eval()
 
-    def initial_carry(self, batch_size: int) -> Carry:
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         """One fixed random vector per state, at every cell."""
+        del keys
         shape = (batch_size, self.config.num_positions, self.config.width)
         answer = self.initial_answer.to(self.compute_dtype).expand(shape)
         latent = self.initial_latent.to(self.compute_dtype).expand(shape)
         prediction = torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=answer.device)
         return Carry(answer, latent, prediction)
 
-    def step(
-        self,
-        inputs: Tensor,
-        carry: Carry,
-        step_index: int | Tensor,
-        *,
-        puzzle_ids: Tensor | None = None,
-        num_latent_updates: int | None = None,
-    ) -> tuple[Carry, ReasonerOutput]:
-        """Run one supervision step; see `Reasoner.step`.
-
-        Raises:
-            InvalidValueError: inputs are not int64 [B, L], or puzzle_ids not int64 [B] of known puzzles.
-        """
-        if inputs.dtype != torch.int64 or inputs.ndim != 2 or inputs.shape[1] != self.seq_len:
-            raise InvalidValueError(
-                f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
-            )
-        updates = num_latent_updates or self.num_latent_updates
-        rows, home = _Rows(inputs, carry, step_index, puzzle_ids), inputs.device
-        if self.head.device.type != "cpu":
-            after, output = self._step(rows.to(self.head.device), updates)
-            return after, output.to(home)
-        rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
-        size = self._piece_size(len(inputs))
-        pieces = [self._step_piece(rows[i : i + size], updates) for i in range(0, max(len(inputs), 1), size)]
-        if len(pieces) == 1:
-            return pieces[0]
-        carries, outputs = zip(*pieces, strict=True)
-        return carries[0].concat(*carries[1:]), outputs[0].concat(*outputs[1:])
-
-    def _piece_size(self, batch_size: int) -> int:
-        """Rows of a piece; with gradient all pieces are as equal as can be, so that few sizes are compiled."""
-        if not torch.is_grad_enabled():
-            return PIECE
-        is_small = self.config.num_positions * self.config.width <= SMALL_STATE
-        count = math.ceil(batch_size / (PIECE if is_small else PIECE // 2))
-        return math.ceil(batch_size / max(count, 1)) or 1
-
-    def _step_piece(self, rows: _Rows, updates: int) -> tuple[Carry, ReasonerOutput]:
-        """Step a piece. Without gradient only `PIECE` rows are compiled; one at least half full is filled up."""
-        count = len(rows.inputs)
-        if self._compiled is None or count == PIECE or torch.is_grad_enabled():
-            return self._step(rows, updates)
-        if count < PIECE // 2:
-            return self._step(rows, updates, compiled=False)
-        after, output = self._step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), updates)
-        return after[:count], output[:count]
-
-    def _step(self, rows: _Rows, updates: int, *, compiled: bool = True) -> tuple[Carry, ReasonerOutput]:
-        inputs, carry = rows.inputs, rows.carry
-        recurse = self._compiled if self._compiled is not None and compiled else type(self)._recurse
-        x = self._embed(inputs, carry, rows.step_index, rows.puzzle_ids)
-        # Contiguous: compiled code would be made anew for every layout that it meets.
-        answer, latent = self._arrange(carry.answer).contiguous(), self._arrange(carry.latent).contiguous()
-        reference = self._read(carry.answer)
-        with torch.no_grad():
-            for _ in range(self.config.num_cycles - 1):
-                answer, latent = recurse(self, x, answer, latent, updates)
-        answer, latent = recurse(self, x, answer, latent, updates)
-        after = Carry(self._arrange(answer), self._arrange(latent), carry.prediction)
-        conditional = self._read(after.answer)
-        halting = self.halt_head(after.answer[:, 0].float()).unbind(-1)
-        after = replace(after, prediction=conditional.detach().argmax(-1))
-        passes = self.config.num_cycles * (updates + 1)
-        return after, ReasonerOutput(reference, conditional, halting[0], passes, *halting[1:])
-
     def _read(self, answer: Tensor) -> Tensor:
         return F.linear(answer[:, self.config.num_puzzle_positions :].float(), self.head)
 
+    def _read_halting(self, answer: Tensor) -> tuple[Tensor, ...]:
+        return self.halt_head(answer[:, 0].float()).unbind(-1)
+
     def _arrange(self, states: Tensor) -> Tensor:
-        """Swap between the public [B, L, D] and the layout in which the blocks compute."""
         return states.transpose(0, 1) if self.cells_first else states
 
     def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:

@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.reasoners import trm
+from latent_rl.reasoners import engine
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
 from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_norm, swiglu_width
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
+from latent_rl.types import Board
 
 BASE = TASK.puzzles("test")[:8]
 VARIANTS = [
@@ -143,7 +144,7 @@ class TestConvolution:
 
     def test_it_runs_on_boards_of_any_size(self) -> None:
         reasoner = random_reasoner(mixer="convolution")
-        whole, corner = reasoner.resized(100), reasoner.resized(49)
+        whole, corner = reasoner.fitted_to(Board(TASK.vocab_size, 100)), reasoner.fitted_to(Board(TASK.vocab_size, 49))
         assert whole is not None
         assert corner is not None
         boards = torch.randint(1, TASK.vocab_size, (4, 10, 10))
@@ -154,12 +155,12 @@ class TestConvolution:
         torch.testing.assert_close(wide.view(4, 10, 10, -1)[:, :4, :4], near)
 
     def test_others_are_tied_to_their_size(self) -> None:
-        assert random_reasoner().resized(100) is None
-        assert random_reasoner(mixer="convolution", positions="learned").resized(100) is None
+        assert random_reasoner().fitted_to(Board(TASK.vocab_size, 100)) is None
+        assert random_reasoner(mixer="convolution", positions="learned").fitted_to(Board(TASK.vocab_size, 100)) is None
 
     def test_a_board_must_be_square(self) -> None:
         with pytest.raises(InvalidValueError, match="needs a square board; got 12 positions"):
-            random_reasoner(make_task("sudoku6x6"), mixer="convolution").resized(12)
+            random_reasoner(make_task("sudoku6x6"), mixer="convolution").fitted_to(Board(8, 12))
 
 
 def test_cycles_repeat_the_recursion() -> None:
@@ -243,7 +244,7 @@ def test_pieces_equal_the_whole_batch(count: int, compiled: bool, monkeypatch: p
     inputs, carry, index = BASE.inputs[rows], reasoner.initial_carry(count), torch.arange(count) % 6
     with torch.no_grad():
         pieces = reasoner.step(inputs, carry, index)
-    monkeypatch.setattr(trm, "PIECE", 1000)
+    monkeypatch.setattr(engine, "PIECE", 1000)
     whole = random_reasoner().step(inputs, carry, index)
     for one, other in zip(whole, pieces, strict=True):
         for name, tensor in vars(one).items():
@@ -256,7 +257,7 @@ def test_pieces_equal_the_whole_batch(count: int, compiled: bool, monkeypatch: p
 @pytest.mark.parametrize(("count", "sizes"), [(20, [20]), (64, [32, 32]), (65, [22, 22, 21])])
 def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """With gradient pieces are smaller, and as equal as can be."""
-    monkeypatch.setattr(trm, "SMALL_STATE", 0)
+    monkeypatch.setattr(engine, "SMALL_STATE", 0)
     reasoner, rows, met = random_reasoner().requires_grad_(True), torch.arange(count) % len(BASE), []
     monkeypatch.setattr(
         reasoner, "_embed", lambda *args, embed=reasoner._embed: met.append(len(args[0])) or embed(*args)
@@ -270,7 +271,7 @@ def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: p
 
     pieces = gradients()
     assert met == sizes
-    monkeypatch.setattr(trm, "PIECE", 1000)
+    monkeypatch.setattr(engine, "PIECE", 1000)
     for one, other in zip(pieces, gradients(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 

@@ -1,0 +1,243 @@
+"""A network of small vectors, one for each candidate (cell, symbol), that meet in the units of a constraint task.
+
+It is equivariant to every renaming of symbols and every permutation of cells that maps units to units: what it learns of
+one view of a puzzle holds in all. Its weights depend neither on the number of cells nor on that of symbols.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latent_rl.config import DEPTH, SIZE, Range, check_fields
+from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import normal_states
+from latent_rl.reasoners.engine import Recursion
+from latent_rl.reasoners.layers import gated, rms_norm, truncated_normal
+from latent_rl.types import Board, Carry
+
+FIRST_SYMBOL = 2
+"""Symbol s is token s + 2; 0 is padding, and 1 an open cell, or one without a symbol."""
+IMPOSSIBLE = -1e4
+"""Logit of a token that no answer holds."""
+CELL = "cell"
+"""Name of the weights for the symbols of one cell; the others are named by the units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymbolsConfig:
+    """Shape of a symbol network, and the board it is for. Defaults: 17,000 parameters on Sudoku."""
+
+    vocab_size: Annotated[int, SIZE]
+    """V, the symbols and two tokens more."""
+    seq_len: Annotated[int, SIZE]
+    """L."""
+    units: Mapping[str, tuple[tuple[int, ...], ...]]
+    """Sets of cells in which no symbol stands twice, under the names of the weights that they share."""
+    has_background: bool = False
+    """A cell may stay without a symbol."""
+    width: Annotated[int, SIZE] = 32
+    """d, numbers for each candidate."""
+    message_width: Annotated[int, SIZE] = 32
+    """m, numbers that a candidate sends to its units and its cell."""
+    inner_width: Annotated[int, SIZE] = 64
+    """e, inner width of the SwiGLU on every candidate."""
+    num_layers: Annotated[int, Range(1, 1024)] = 1
+    """Blocks in the network."""
+    num_cycles: Annotated[int, DEPTH] = 1
+    """T; all but the last run without gradient."""
+    num_latent_updates: Annotated[int, DEPTH] = 2
+    """n."""
+    num_supervision_steps: Annotated[int, DEPTH] = 6
+    """N_sup: how many steps it is trained for; it is not told which one it is in."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges, and that the units are of this board."""
+        check_fields(self)
+        if self.vocab_size <= FIRST_SYMBOL:
+            raise InvalidValueError(f"SymbolsConfig.vocab_size must be above {FIRST_SYMBOL}; got {self.vocab_size}.")
+        if self.passes_per_step not in DEPTH:
+            raise InvalidValueError(f"the forward passes of a step must be {DEPTH}; got {self.passes_per_step}.")
+        cells = range(self.seq_len)
+        named = isinstance(self.units, Mapping) and all(
+            isinstance(name, str) and name.isidentifier() and name != CELL for name in self.units
+        )
+        if not named or not self.units or not all(
+            isinstance(unit, tuple | list) and unit and all(type(cell) is int and cell in cells for cell in unit)
+            for units in self.units.values()
+            for unit in (units if isinstance(units, tuple | list) and units else [None])
+        ):  # fmt: skip
+            raise InvalidValueError(
+                f"SymbolsConfig.units must be lists of cells in 0..{self.seq_len - 1} under names other than {CELL!r}."
+            )
+        # Tuples, as lists would not be equal to what a task gives: a config comes from JSON, too.
+        units = {name: tuple(tuple(unit) for unit in units) for name, units in sorted(self.units.items())}
+        object.__setattr__(self, "units", units)
+
+    @property
+    def num_symbols(self) -> int:
+        """S."""
+        return self.vocab_size - FIRST_SYMBOL
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward passes of one supervision step, T * (n + 1)."""
+        return self.num_cycles * (self.num_latent_updates + 1)
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks with weights of their own."""
+        return self.num_layers
+
+    @property
+    def blocks_per_step(self) -> int:
+        """Blocks applied one after the other in one supervision step."""
+        return self.passes_per_step * self.num_layers
+
+
+class Gated(nn.Module):
+    """y = W_down (silu(W_gate x) * W_up x), without biases, of any three widths."""
+
+    def __init__(self, width: int, inner: int, out: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Parameter(truncated_normal(2 * inner, width, std=width**-0.5))
+        self.down = nn.Parameter(truncated_normal(out, inner, std=inner**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., width] to [..., out]."""
+        gate, up = F.linear(x, self.gate_up.to(x.dtype)).chunk(2, dim=-1)
+        return F.linear(gated(gate, up), self.down.to(x.dtype))
+
+
+class SymbolBlock(nn.Module):
+    """One exchange of candidates through their units and cells, then SwiGLU on each, both with residual and post-norm.
+
+    With h_i = silu(G x_i) * U x_i what candidate i sends, every constraint node j (a symbol in a unit, or a cell) hears
+    s_j = sum_{i in j} h_i and answers f_k(norm(s_j)), f_k a SwiGLU of the node's kind k:
+
+        x_i <- norm(x_i + sum_{j with i in j} f_k(norm(s_j))),    x_i <- norm(x_i + g(x_i)).
+    """
+
+    def __init__(self, config: SymbolsConfig) -> None:
+        super().__init__()
+        width, message = config.width, config.message_width
+        self.send = nn.Parameter(truncated_normal(2 * message, width, std=width**-0.5))
+        self.answer = nn.ModuleDict({name: Gated(message, message, width) for name in (*config.units, CELL)})
+        self.channels = Gated(width, config.inner_width, width)
+
+    def forward(self, x: Tensor, members: Tensor, sizes: Mapping[str, int]) -> Tensor:
+        """Map [B, L, S, d] to the same; `members` [U, L] says which cells the units hold, `sizes` how many there are of
+        each name, one after the other."""
+        gate, up = F.linear(x, self.send.to(x.dtype)).chunk(2, dim=-1)
+        sent = gated(gate, up)
+        # One product of matrices each way: sparse sums take twice as long on a CPU.
+        heard = rms_norm((members @ sent.flatten(2)).unflatten(2, (x.shape[2], -1)))
+        parts = heard.split(list(sizes.values()), dim=1)
+        answers = [self.answer[name](part) for name, part in zip(sizes, parts, strict=True)]
+        back = (members.T @ torch.cat(answers, dim=1).flatten(2)).view_as(x)
+        cells = self.answer[CELL](rms_norm(sent.sum(2)))
+        x = rms_norm(x + back + cells[:, :, None])
+        return rms_norm(x + self.channels(x))
+
+
+class Symbols(Recursion):
+    """Symbol-equivariant constraint network; the recursion is a TRM's: z_L <- f(z_L + z_H + x) n times, then z_H <-
+    f(z_H + z_L).
+
+    The inputs say of every candidate whether it is open, given true or given false (another symbol stands in its cell).
+    The readout is linear in a candidate's part of z_H; with a background, "no symbol" has the logit 0. States start at
+    random, in training and after, so that more steps and fresh starts help.
+
+    Source: design, "Constraints and symbols"; symbol equivariance as in SE-RRM (arXiv 2603.02193), here with sums over
+    units in place of attention.
+
+    Args:
+        config: the shape and the board.
+        compute_dtype: see `Recursion`.
+    """
+
+    config: SymbolsConfig
+
+    def __init__(self, config: SymbolsConfig, compute_dtype: torch.dtype | None = None) -> None:
+        super().__init__(config, compute_dtype)
+        width = config.width
+        self.status = nn.Parameter(truncated_normal(3, width, std=1.0))
+        self.initial = nn.Buffer(truncated_normal(2, width, std=1.0))
+        self.members = nn.Buffer(_members(config), persistent=False)
+        self.blocks = nn.ModuleList(SymbolBlock(config) for _ in range(config.num_layers))
+        self.head = nn.Parameter(truncated_normal(width, std=width**-0.5))
+        self.halt_head = nn.Linear(2 * width, 1)
+        nn.init.zeros_(self.halt_head.weight)
+        nn.init.constant_(self.halt_head.bias, -5.0)
+        self._sizes = {name: len(units) for name, units in config.units.items()}
+
+    @property
+    def state_size(self) -> int:
+        """L S d."""
+        return self.seq_len * self.config.num_symbols * self.config.width
+
+    def is_made_for(self, board: Board) -> bool:
+        """Whether vocabulary, length and units are the board's."""
+        same_units = board.units is None or dict(board.units) == self.config.units
+        return super().is_made_for(board) and same_units and board.has_background == self.config.has_background
+
+    def fitted_to(self, board: Board) -> Self | None:
+        """The same weights on another board, if its units have no other names; see `ReasonerModule.fitted_to`."""
+        if board.units is None or set(board.units) != set(self.config.units):
+            return None
+        config = replace(self.config, **vars(board))
+        twin = type(self)(config, self.compute_dtype)
+        twin.load_state_dict(self.state_dict())
+        return twin.requires_grad_(False).eval().to(self.head.device)
+
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
+        """Normal noise around one fixed vector per state, normed: a function of each row's key alone."""
+        config, device = self.config, self.head.device
+        keys = torch.arange(batch_size) if keys is None else keys
+        noise = normal_states(keys.cpu(), 2 * self.state_size).view(batch_size, 2, -1, config.width)
+        states = rms_norm((noise.to(device) + self.initial[:, None]).to(self.compute_dtype))
+        answer, latent = states.view(batch_size, 2, self.seq_len, -1).unbind(1)
+        return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
+
+    def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:
+        symbols = torch.arange(FIRST_SYMBOL, self.vocab_size, device=inputs.device)
+        tokens = inputs[:, :, None]
+        status = torch.where(tokens < FIRST_SYMBOL, 0, torch.where(tokens == symbols, 1, 2))
+        return F.embedding(status, self.status).to(self.compute_dtype)
+
+    def _arrange(self, states: Tensor) -> Tensor:
+        # [B, L, S d] in the carry, [B, L, S, d] here.
+        return states.flatten(2) if states.ndim == 4 else states.unflatten(2, (self.config.num_symbols, -1))
+
+    def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
+        for _ in range(updates):
+            latent = self._run_blocks(latent + answer + x)
+        return self._run_blocks(answer + latent), latent
+
+    def _run_blocks(self, states: Tensor) -> Tensor:
+        members = self.members.to(states.dtype)
+        for block in self.blocks:
+            states = block(states, members, self._sizes)
+        return states
+
+    def _read(self, answer: Tensor) -> Tensor:
+        candidates = self._arrange(answer).float() @ self.head
+        others = torch.full_like(candidates[..., :FIRST_SYMBOL], IMPOSSIBLE)
+        if self.config.has_background:
+            others[..., 1] = 0
+        return torch.cat([others, candidates], dim=-1)
+
+    def _read_halting(self, answer: Tensor) -> tuple[Tensor, ...]:
+        states = self._arrange(answer).flatten(1, 2).float()
+        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).unbind(-1)
+
+
+def _members(config: SymbolsConfig) -> Tensor:
+    """Float32 [U, L]: 1 where the cell is in the unit; the units of each name one after the other."""
+    units = [unit for each in config.units.values() for unit in each]
+    rows = torch.tensor([row for row, unit in enumerate(units) for _ in unit])
+    cells = torch.tensor([cell for unit in units for cell in unit])
+    return torch.zeros(len(units), config.seq_len).index_put((rows, cells), torch.ones(len(rows)))
