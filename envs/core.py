@@ -35,7 +35,7 @@ from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.types import Puzzles, Symmetry
 
 _LEAST = STEP_FEATURES.index("least_confidence")
-_PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM = 0, 1, 2
+_PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM, _STATE_STREAM = 0, 1, 2, 3
 
 
 class Core:
@@ -159,7 +159,7 @@ class Core:
             puzzles=puzzles,
             view=Symmetry.identity(batch, self.task.seq_len, self.task.vocab_size),
             inputs=inputs,
-            carry=self.reasoner.initial_carry(batch),
+            carry=self.reasoner.initial_carry(batch, derive(derive(keys, _STATE_STREAM), 0)),
             certainty=torch.zeros(inputs.shape),
             prediction=inputs,
             submission=inputs,
@@ -298,7 +298,9 @@ class Core:
             chosen,
             view=view,
             inputs=torch.where(restarts[:, None], view.apply(chosen.puzzles.inputs), chosen.inputs),
-            carry=self.reasoner.initial_carry(len(rows)),
+            carry=self.reasoner.initial_carry(
+                len(rows), derive(derive(chosen.keys, _STATE_STREAM), chosen.restarts + 1)
+            ),
             age=torch.zeros_like(chosen.age),
             restarts=chosen.restarts + restarts,
         )

@@ -76,7 +76,7 @@ class Clockwork:
         base = task.puzzles("test")
         self.labels = {i.numpy().tobytes(): y for i, y in zip(base.inputs, base.labels, strict=True)}
 
-    def initial_carry(self, batch_size: int) -> Carry:
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         zeros = torch.zeros(batch_size, self.seq_len, 2)
         return Carry(zeros, zeros, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
 

@@ -43,10 +43,11 @@ class FixedStepResult:
 
 @torch.no_grad()
 def unroll(
-    reasoner: Reasoner, puzzles: Puzzles, num_steps: int, guidance_scale: float = 1.0
+    reasoner: Reasoner, puzzles: Puzzles, num_steps: int, guidance_scale: float = 1.0, keys: Tensor | None = None
 ) -> Iterator[tuple[Carry, Carry, ReasonerOutput]]:
-    """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment."""
-    carry = reasoner.initial_carry(len(puzzles))
+    """Yield (carry before, carry after, output) of every step; w acts on the state, as in the environment. `keys` are
+    those of `Reasoner.initial_carry`."""
+    carry = reasoner.initial_carry(len(puzzles), keys)
     scale = torch.full((len(puzzles),), guidance_scale)
     for index in range(num_steps):
         after, output = reasoner.step(puzzles.inputs, carry, index, puzzle_ids=puzzles.puzzle_ids)
@@ -69,7 +70,8 @@ def evaluate_fixed(
     for start in range(0, len(puzzles), batch_size):
         batch = puzzles[start : start + batch_size]
         steps = []
-        for _, _, output in unroll(reasoner, batch, num_steps):
+        keys = torch.arange(start, start + len(batch))  # so that the result does not depend on `batch_size`
+        for _, _, output in unroll(reasoner, batch, num_steps, keys=keys):
             passes = output.passes
             answers = task.constrain(batch.inputs, output.conditional_logits).argmax(-1)
             right = matches(answers, batch.labels)

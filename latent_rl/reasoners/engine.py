@@ -69,7 +69,7 @@ class Recursion(ReasonerModule):
 
     @abstractmethod
     def _read_halting(self, answer: Tensor) -> tuple[Tensor, ...]:
-        """The halting head's logits, float32 [B] each: that the answer is right, and of another step if there is one."""
+        """The halting head's logits, float32 [B] each: that the answer is right, and of another step if it has one."""
 
     def _arrange(self, states: Tensor) -> Tensor:
         """Swap between a carry's layout and the one in which the recursion computes."""

@@ -1,7 +1,7 @@
 """A network of small vectors, one for each candidate (cell, symbol), that meet in the units of a constraint task.
 
-It is equivariant to every renaming of symbols and every permutation of cells that maps units to units: what it learns of
-one view of a puzzle holds in all. Its weights depend neither on the number of cells nor on that of symbols.
+It is equivariant to every renaming of symbols and every permutation of cells that maps units to units: what it learns
+of one view of a puzzle holds in all. Its weights depend neither on the number of cells nor on that of symbols.
 """
 
 from collections.abc import Mapping

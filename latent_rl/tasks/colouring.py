@@ -11,7 +11,7 @@ from latent_rl.tasks.base import Source
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind
 
 HARD_DEGREE = {3: 4.4, 4: 8.0}
-"""Mean degree of small random graphs just below the one beyond which hardly any has a colouring, by the number of colours.
+"""Mean degree of small random graphs just below the one where most stop having a colouring, by the number of colours.
 
 Source: about 4.69 and 8.90 in the limit of large graphs (Krzakala, Pagnani, Weigt 2004).
 """

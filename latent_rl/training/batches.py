@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from latent_rl.randomness import derive, episode_keys
 from latent_rl.tasks.base import Task, sample
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.targets import TARGETS, linear_rates
@@ -71,6 +72,12 @@ def random_numbers(seed: int, number: int) -> tuple[random.Random, torch.Generat
     # Python's own generator spreads (seed, number) over 63 bits; torch's would correlate near seeds.
     seeds = random.Random(f"{seed}/{number}")
     return seeds, torch.Generator().manual_seed(seeds.getrandbits(63))
+
+
+def state_keys(seed: int, number: int, count: int) -> Tensor:
+    """Keys of the states that `count` puzzles start from, int64 [count]: of the seed, the number of a draw, and their
+    place in it alone."""
+    return derive(episode_keys(torch.arange(count), seed), number)
 
 
 def reveal(task: Task, puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.tasks.base import Task
 from latent_rl.training import parallel
-from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, reveal
+from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, reveal, state_keys
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target
 from latent_rl.training.targets import STEP_WEIGHTS
@@ -26,6 +26,7 @@ class Plan:
         burn_in: steps without gradient before the S supervised ones.
         midway: the step before which more givens appear; -1 for never.
         revealed: bool [B, L], the cells that are given from then on.
+        keys: int64 [B], of the states that the puzzles start from.
     """
 
     puzzles: Puzzles
@@ -33,11 +34,13 @@ class Plan:
     burn_in: int
     midway: int
     revealed: Tensor
+    keys: Tensor
 
     def rows(self, rows: slice) -> "Plan":
         """The same with some of the puzzles."""
         puzzles = self.puzzles.map(lambda tensor: tensor[rows])
-        return replace(self, puzzles=puzzles, targets=self.targets[:, rows], revealed=self.revealed[rows])
+        targets, revealed, keys = self.targets[:, rows], self.revealed[rows], self.keys[rows]
+        return replace(self, puzzles=puzzles, targets=targets, revealed=revealed, keys=keys)
 
     def to(self, device: torch.device) -> "Plan":
         """The same on a device."""
@@ -56,7 +59,8 @@ def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, b
         burn_in = 1 + int(seeds.random() ** 2 * (config.extended_depth - num_steps))
     midway = seeds.randrange(burn_in + num_steps) if seeds.random() < config.midway_fraction else -1
     revealed = reveal(task, puzzles, torch.full((config.batch_size, 1), 0.5 * seeds.random()), generator)
-    return Plan(puzzles, targets, burn_in, midway, revealed)
+    keys = state_keys(config.seed, batch, config.batch_size)
+    return Plan(puzzles, targets, burn_in, midway, revealed, keys)
 
 
 def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[Supervised]:
@@ -64,7 +68,7 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
     inputs, labels, puzzle_ids = plan.puzzles.inputs, plan.puzzles.labels, plan.puzzles.puzzle_ids
     num_steps, batch_size = len(plan.targets), len(plan.puzzles)
     weights = STEP_WEIGHTS[config.step_weights](num_steps)
-    carry = reasoner.initial_carry(batch_size)
+    carry = reasoner.initial_carry(batch_size, plan.keys)
     depth = plan.burn_in + num_steps
     for index in range(depth):
         if index == plan.midway:

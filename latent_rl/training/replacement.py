@@ -9,7 +9,7 @@ from torch import Tensor
 from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.tasks.base import Task
 from latent_rl.training import parallel
-from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers
+from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, state_keys
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET
@@ -70,7 +70,7 @@ def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasone
         path=targets.transpose(0, 1),
         age=torch.zeros(count, dtype=torch.int64),
         minimum=torch.where(explores, minimum, 1),
-        carry=reasoner.initial_carry(count),
+        carry=reasoner.initial_carry(count, state_keys(config.seed, number, count)),
         puzzle_ids=puzzles.puzzle_ids,
     )
 

@@ -296,7 +296,7 @@ class Knowing:
     def __init__(self, arc: Arc, num_views: int = 100) -> None:
         self.arc, self.num_views, self.vocab_size, self.seq_len = arc, num_views, arc.vocab_size, arc.seq_len
 
-    def initial_carry(self, batch_size: int) -> Carry:
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         blank = torch.zeros(batch_size, self.seq_len, 1)
         return Carry(blank, blank, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
 

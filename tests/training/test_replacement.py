@@ -39,7 +39,7 @@ class Scripted:
         """Int64 [B] in 1..7; beyond 5 it never wants to."""
         return inputs.sum(1) % 7 + 1
 
-    def initial_carry(self, batch_size: int) -> Carry:
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         zeros = torch.zeros(batch_size, self.seq_len, 1)
         return Carry(zeros, zeros, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
 
