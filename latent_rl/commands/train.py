@@ -1,6 +1,6 @@
 """`latent-rl train`: which network, from which start, trained how."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,10 +10,11 @@ import tyro
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
 from latent_rl.fit import board_of
-from latent_rl.reasoners.base import chosen_device
+from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
-from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig
+from latent_rl.reasoners.symbols import SymbolsConfig
+from latent_rl.reasoners.trm import LAYERS, TRMConfig
 from latent_rl.storage.stops import resumable
 from latent_rl.tasks.base import Task, num_puzzle_ids
 from latent_rl.tasks.files.overlap import note_repeated
@@ -31,6 +32,7 @@ MEANINGLESS = {
     "trm": ("match", "num_answer_layers"),
     "hrm": ("match", "step_index"),
     "feedforward": ("num_answer_layers", "step_index", "feedback"),
+    "symbols": ("match", "num_answer_layers", "mixer", "num_heads", "step_index", "feedback"),
 }
 """Options of `Train` that an architecture has no use for."""
 
@@ -55,14 +57,16 @@ class Train:
     """CPU threads; default: all."""
     init: str | None = None
     """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
-    architecture: Literal["trm", "hrm", "feedforward"] = "trm"
-    """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer) or "feedforward"
-    (one pass without recursion, to compare with the trm that the options below describe)."""
+    architecture: Literal["trm", "hrm", "feedforward", "symbols"] = "trm"
+    """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer), "feedforward"
+    (one pass without recursion, to compare with the trm that the options below describe) or "symbols" (a trm's
+    recursion over candidates, for tasks that are given by units of cells: Sudoku, N-Queens, Latin squares,
+    colourings)."""
     match: Literal["depth", "parameters"] | None = None
     """With feedforward: what it has in common with that trm, its depth over all steps or its number of weights.
     Default: depth."""
     width: Annotated[int, SIZE] | None = None
-    """Width D of the network; default 128."""
+    """Width D of the network; default 128, with symbols 32 for each candidate."""
     num_layers: Annotated[int, LAYERS] | None = None
     """Blocks in the network; default 1."""
     num_answer_layers: Annotated[int, LAYERS] | None = None
@@ -103,7 +107,7 @@ class Train:
             if parallel.rank() == 0:
                 print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
-    def _new_reasoner(self, task: Task, device: torch.device) -> TRM:
+    def _new_reasoner(self, task: Task, device: torch.device) -> ReasonerModule:
         config = self._shape(task)
         check_weights(config, device)
         torch.manual_seed(self.train.seed)
@@ -117,13 +121,15 @@ class Train:
             reasoner.load_state_dict(start.state_dict())
         return reasoner.to(device)
 
-    def _shape(self, task: Task) -> TRMConfig:
+    def _shape(self, task: Task) -> TRMConfig | SymbolsConfig:
         """What was asked for; the architecture's own defaults elsewhere."""
         for name in MEANINGLESS[self.architecture]:
             if getattr(self, name):
                 raise InvalidValueError(
                     f"--{name.replace('_', '-')} has no meaning with --architecture {self.architecture}. Leave it out."
                 )
+        if self.architecture == "symbols":
+            return self._symbols_shape(task)
         if self.num_heads and (self.mixer or ARCHITECTURES[self.architecture][1].mixer) != "attention":
             raise InvalidValueError("--num-heads has no meaning without --mixer attention. Leave it out.")
         if self.train.continue_target and self.architecture == "feedforward":
@@ -136,6 +142,18 @@ class Train:
             return MATCHES[self.match or "depth"](TRMConfig(**shape))
         _, config_class = ARCHITECTURES[self.architecture]
         return config_class(**shape)
+
+    def _symbols_shape(self, task: Task) -> SymbolsConfig:
+        board = board_of(task)
+        if board.units is None:
+            raise InvalidValueError(
+                f"--architecture symbols needs a task that is given by units of cells; {task.name} is not. Take trm."
+            )
+        if self.train.continue_target or self.num_puzzle_positions or self.puzzle_width:
+            raise InvalidValueError("a symbol network has neither a continue head nor embeddings of puzzles.")
+        names = (field.name for field in fields(SymbolsConfig))
+        asked = {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        return SymbolsConfig(**vars(board), **asked)
 
     def _puzzle_shape(self, task: Task) -> dict[str, int]:
         """The shape of the puzzle embeddings; nothing if there are none."""

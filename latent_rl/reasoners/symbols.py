@@ -40,11 +40,9 @@ class SymbolsConfig:
     has_background: bool = False
     """A cell may stay without a symbol."""
     width: Annotated[int, SIZE] = 32
-    """d, numbers for each candidate."""
-    message_width: Annotated[int, SIZE] = 32
-    """m, numbers that a candidate sends to its units and its cell."""
-    inner_width: Annotated[int, SIZE] = 64
-    """e, inner width of the SwiGLU on every candidate."""
+    """d, numbers for each candidate, and of what it sends to its units and its cell."""
+    expansion: Annotated[float, Range(1, 64)] = 2.0
+    """Inner width of the SwiGLU on every candidate, as a multiple of d."""
     num_layers: Annotated[int, Range(1, 1024)] = 1
     """Blocks in the network."""
     num_cycles: Annotated[int, DEPTH] = 1
@@ -99,15 +97,15 @@ class SymbolsConfig:
 
 
 class Gated(nn.Module):
-    """y = W_down (silu(W_gate x) * W_up x), without biases, of any three widths."""
+    """y = W_down (silu(W_gate x) * W_up x), without biases, of any inner width."""
 
-    def __init__(self, width: int, inner: int, out: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.gate_up = nn.Parameter(truncated_normal(2 * inner, width, std=width**-0.5))
-        self.down = nn.Parameter(truncated_normal(out, inner, std=inner**-0.5))
+        self.down = nn.Parameter(truncated_normal(width, inner, std=inner**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [..., width] to [..., out]."""
+        """Map [..., width] to [..., width]."""
         gate, up = F.linear(x, self.gate_up.to(x.dtype)).chunk(2, dim=-1)
         return F.linear(gated(gate, up), self.down.to(x.dtype))
 
@@ -123,10 +121,10 @@ class SymbolBlock(nn.Module):
 
     def __init__(self, config: SymbolsConfig) -> None:
         super().__init__()
-        width, message = config.width, config.message_width
-        self.send = nn.Parameter(truncated_normal(2 * message, width, std=width**-0.5))
-        self.answer = nn.ModuleDict({name: Gated(message, message, width) for name in (*config.units, CELL)})
-        self.channels = Gated(width, config.inner_width, width)
+        width = config.width
+        self.send = nn.Parameter(truncated_normal(2 * width, width, std=width**-0.5))
+        self.answer = nn.ModuleDict({name: Gated(width, width) for name in (*config.units, CELL)})
+        self.channels = Gated(width, round(config.expansion * width))
 
     def forward(self, x: Tensor, members: Tensor, sizes: Mapping[str, int]) -> Tensor:
         """Map [B, L, S, d] to the same; `members` [U, L] says which cells the units hold, `sizes` how many there are of
@@ -225,7 +223,7 @@ class Symbols(Recursion):
 
     def _read(self, answer: Tensor) -> Tensor:
         candidates = self._arrange(answer).float() @ self.head
-        others = torch.full_like(candidates[..., :FIRST_SYMBOL], IMPOSSIBLE)
+        others = candidates.new_full((*candidates.shape[:2], FIRST_SYMBOL), IMPOSSIBLE)
         if self.config.has_background:
             others[..., 1] = 0
         return torch.cat([others, candidates], dim=-1)

@@ -37,9 +37,12 @@ class Task(Protocol):
     """
 
     name: str
-    vocab_size: int
     seq_len: int
     num_symmetry_draws: int
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
 
     def puzzles(self, split: Split) -> Puzzles:
         """The base puzzles of a split; splits never share a base puzzle."""

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
+from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.tasks.bank import load_bank
 from latent_rl.tasks.base import Source
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind
 
+VERTICES_A_LINE = 10
 HARD_DEGREE = {3: 4.4, 4: 8.0}
 """Mean degree of small random graphs just below the one where most stop having a colouring, by the number of colours.
 
@@ -25,6 +27,7 @@ class Colouring(ConstraintTask):
         num_vertices: L.
         num_colours: S.
         edges: pairs of vertices.
+        open_share: least and greatest share of open vertices in the bank's puzzles.
         source: gives the base puzzles of a split; by default the shipped bank of that name.
     """
 
@@ -36,11 +39,19 @@ class Colouring(ConstraintTask):
         num_vertices: int,
         num_colours: int,
         edges: Iterable[tuple[int, int]],
+        open_share: tuple[float, float] = (0.6, 0.9),
         source: Source | None = None,
     ) -> None:
+        self.open_share = open_share
         self.edges = tuple((int(a), int(b)) for a, b in edges)
         rules = Constraints(num_vertices, num_colours, (Kind.of("edge", self.edges, exact=False),))
         super().__init__(name, rules, source or partial(load_bank, name))
+
+    def render(self, tokens: Tensor) -> str:
+        """The vertices' colours, ten a line, after the number of the line's first vertex."""
+        line = self.format(tokens)
+        starts = range(0, len(line), VERTICES_A_LINE)
+        return "\n".join(f"{start:>4}: {' '.join(line[start : start + VERTICES_A_LINE])}" for start in starts)
 
 
 def random_edges(num_vertices: int, num_colours: int, seed: int) -> tuple[tuple[int, int], ...]:

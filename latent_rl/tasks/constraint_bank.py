@@ -11,8 +11,10 @@ from tqdm import tqdm
 from latent_rl.errors import InvalidValueError, MissingExtraError
 from latent_rl.tasks.bank import save_bank
 from latent_rl.tasks.base import Split
+from latent_rl.tasks.colouring import Colouring
 from latent_rl.tasks.constraint_search import dig, draw
-from latent_rl.tasks.constraints import FIRST_SYMBOL, OPEN, ConstraintTask
+from latent_rl.tasks.constraints import FIRST_SYMBOL, OPEN
+from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.sudoku.search import COMPILED
 from latent_rl.types import Puzzles
 
@@ -20,14 +22,12 @@ ATTEMPT = 1_000
 """Guesses after which a random board is begun anew."""
 
 
-def make_bank(
-    task: ConstraintTask, open_share: tuple[float, float], counts: dict[Split, int], seed: int, out: Path
-) -> dict[str, Any]:
+def make_bank(task: Latin | Colouring, counts: dict[Split, int], seed: int, out: Path) -> dict[str, Any]:
     """Generate base puzzles, no two of which are equal, and write them as a bank.
 
     Args:
-        task: whose rules they keep; without a background.
-        open_share: least and greatest share of open cells to aim at; fewer where the answer would not stay unique.
+        task: whose rules they keep, and which shares of open cells to aim at: there are fewer where the answer would
+            not stay the only one.
         counts: how many puzzles each split should have.
         seed: the generator's seed.
         out: the `.npz` file to write.
@@ -45,7 +45,7 @@ def make_bank(
         raise InvalidValueError(f"every split must have at least 1 puzzle; got {counts}.")
     rules, random = task.constraints, np.random.default_rng(seed)
     units, is_exact, num_symbols = rules.table, rules.is_exact.numpy(), rules.num_symbols
-    low, high = (round(share * rules.num_cells) for share in open_share)
+    low, high = (round(share * rules.num_cells) for share in task.open_share)
     pairs: dict[bytes, np.ndarray] = {}
     with tqdm(total=sum(counts.values()), desc=task.name, unit="puzzle") as bar:
         while len(pairs) < sum(counts.values()):

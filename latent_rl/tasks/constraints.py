@@ -16,8 +16,7 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.base import Source, Split, check_split
-from latent_rl.tasks.constraint_search import PATIENCE, UNDECIDED, complete
-from latent_rl.tasks.grids import GridTask
+from latent_rl.tasks.grids import GridTask, read_symbols
 from latent_rl.types import Board, Puzzles, Symmetry
 
 OPEN = 1
@@ -188,7 +187,7 @@ class ConstraintTask(GridTask):
     def __init__(self, name: str, constraints: Constraints, source: Source) -> None:
         self.name, self.constraints, self._source = name, constraints, source
         self.seq_len = constraints.num_cells
-        self.symbols = "_." + SYMBOLS[: constraints.num_symbols]
+        self.symbols = ".." + SYMBOLS[: constraints.num_symbols]
         self.first_answer_token = OPEN if constraints.has_background else FIRST_SYMBOL
         self.num_symmetry_draws = constraints.num_symbols
 
@@ -236,8 +235,6 @@ class ConstraintTask(GridTask):
 
     def read_grid(self, text: str) -> Tensor:
         """Read a line of symbols, with any of ``.0_*-?·`` for an open cell; raise `PuzzleError` on others."""
-        from latent_rl.tasks.grids import read_symbols
-
         known = {symbol: FIRST_SYMBOL + s for s, symbol in enumerate(self.symbols[FIRST_SYMBOL:])}
         alphabet = dict.fromkeys(BLANK_CHARACTERS, OPEN) | known
         expected = f"the symbols {' '.join(known)}, or one of {BLANK_CHARACTERS} for an open cell"
@@ -265,6 +262,8 @@ class ConstraintTask(GridTask):
         Raises:
             PuzzleError: the search takes too long.
         """
+        from latent_rl.tasks.constraint_search import PATIENCE, UNDECIDED, complete
+
         rules = self.constraints
         is_exact = rules.is_exact.numpy()
         found = np.empty((limit, self.seq_len), dtype=np.int64)

@@ -18,6 +18,7 @@ class Latin(ConstraintTask):
     Args:
         name: the registered name; a shipped bank has the same.
         size: n, 5..12.
+        open_share: least and greatest share of holes in the bank's puzzles.
         source: gives the base puzzles of a split; by default the shipped bank of that name.
 
     Raises:
@@ -27,10 +28,12 @@ class Latin(ConstraintTask):
     sizes = range(5, 13)
     """The n that there may be."""
 
-    def __init__(self, name: str, size: int, source: Source | None = None) -> None:
+    def __init__(
+        self, name: str, size: int, open_share: tuple[float, float] = (0.4, 0.6), source: Source | None = None
+    ) -> None:
         if size not in self.sizes:
             raise InvalidValueError(f"the size of a Latin square must be in 5..12; got {size}.")
-        self.size = size
+        self.size, self.open_share = size, open_share
         super().__init__(name, Constraints(size**2, size, rows_and_columns(size)), source or partial(load_bank, name))
         self.num_symmetry_draws = 3 * size + 1
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from latent_rl.errors import PuzzleError, UnknownNameError
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.colouring import Colouring, random_edges
 from latent_rl.tasks.files.folder import folder_task
+from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.maze.task import Maze
 from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.task import Sudoku
@@ -24,6 +26,12 @@ TASKS: dict[str, Task] = {
         NQueens("nqueens8-classes", 8, hold_out="solutions"),
         NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
         NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
+        Latin("latin5", 5),
+        Latin("latin7", 7, (0.45, 0.65)),
+        Latin("latin9", 9, (0.45, 0.6)),
+        Latin("latin12", 12, (0.4, 0.55)),
+        Colouring("colouring3", 50, 3, random_edges(50, 3, seed=0)),
+        Colouring("colouring4", 40, 4, random_edges(40, 4, seed=13)),
         Maze("maze10", 10),
         Maze("maze14", 14, counts=(4000, 500, 1000)),
         Maze("maze20", 20, counts=(2000, 500, 1000)),

@@ -1,15 +1,15 @@
 """N-Queens completion: rules, symmetries, text."""
 
 import itertools
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import Source, Split, check_split
-from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.base import Source, Split
+from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, rows_and_columns
+from latent_rl.tasks.grids import dihedral_maps, read_symbols
 from latent_rl.tasks.nqueens.boards import HoldOut, completable, draw_splits, solutions
 from latent_rl.types import Puzzles, Symmetry
 
@@ -18,7 +18,7 @@ PAD, EMPTY, QUEEN = 0, 1, 2
 _ALPHABET = dict.fromkeys("Qq1♛♕", QUEEN) | dict.fromkeys(".0_-", EMPTY)
 
 
-class NQueens:
+class NQueens(ConstraintTask):
     """Place the missing queens so that n stand on the board and none attacks another.
 
     Many boards can be completed in several ways: `verify` accepts each of them, the label is one. So the solved rate
@@ -43,8 +43,7 @@ class NQueens:
 
     sizes = range(4, 13)
     """The n that there may be."""
-    num_symmetry_draws = 1
-    vocab_size = 3
+    is_unique = False
 
     def __init__(
         self,
@@ -60,31 +59,10 @@ class NQueens:
             raise InvalidValueError(f"the size of an N-Queens board must be in 4..12; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 board; got {counts}.")
-        self.name, self.size, self.seq_len = name, size, size**2
-        self.counts, self.hold_out, self.seed, self._source = counts, hold_out, seed, source or self._draw
-
-    @cached_property
-    def _lines(self) -> Tensor:
-        """Float32 [L, M]: the cells of the n rows, the n columns and the diagonals of two cells or more."""
-        row, column = np.divmod(np.arange(self.seq_len), self.size)
-        kinds = (row, column, row + column, row - column + self.size - 1)
-        members = np.concatenate([kind[:, None] == np.arange(kind.max() + 1) for kind in kinds], axis=1)
-        return torch.from_numpy(members[:, members.sum(0) > 1].astype(np.float32))
-
-    def _lines_hold(self, answers: Tensor) -> Tensor:
-        """Bool [B, M]: the row or column has one queen, the diagonal at most one."""
-        queens = (answers == QUEEN).float() @ self._lines
-        exact, most = queens.split([2 * self.size, queens.shape[1] - 2 * self.size], dim=1)
-        return torch.cat([exact == 1, most <= 1], dim=1)
-
-    def puzzles(self, split: Split) -> Puzzles:
-        """The base boards of a split.
-
-        Raises:
-            UnknownNameError: there is no such split.
-        """
-        check_split(split)
-        return self._source(split)
+        self.size, self.counts, self.hold_out, self.seed = size, counts, hold_out, seed
+        rules = Constraints(size**2, 1, (*rows_and_columns(size), *_diagonals(size)), has_background=True)
+        super().__init__(name, rules, source or self._draw)
+        self.num_symmetry_draws = 1
 
     def _draw(self, split: Split) -> Puzzles:
         givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]
@@ -95,31 +73,12 @@ class NQueens:
         cells = torch.from_numpy(dihedral_maps(self.size))[(draws[:, 0] * 8).long()]
         return Symmetry(cells, torch.arange(self.vocab_size).expand(len(draws), -1))
 
-    def is_given(self, inputs: Tensor) -> Tensor:
-        """Bool [B, L]: the cells with a queen; an empty cell may still get one."""
-        return inputs == QUEEN
-
-    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
-        """Givens become certain; pad becomes impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, (EMPTY, QUEEN))
-
-    def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
-        """Bool [B]: n queens, none attacks another, and the given ones are among them."""
-        kept = (answers == QUEEN) | ~self.is_given(inputs)
-        return self._lines_hold(answers).all(1) & kept.all(1)
-
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Float32 [B]: the share of rows, columns, diagonals that hold and of given queens kept."""
         given = self.is_given(inputs)
-        lines = self._lines_hold(answers)
-        held = lines.sum(1) + (given & (answers == QUEEN)).sum(1)
-        return held / (lines.shape[1] + given.sum(1))
-
-    def clashes(self, answers: Tensor) -> Tensor:
-        """Bool [B, L]: a queen that attacks another."""
-        queens = (answers == QUEEN).float()
-        crowded = (queens @ self._lines > 1).float()
-        return (answers == QUEEN) & (crowded @ self._lines.T > 0)
+        lines = held(self.constraints, answers).flatten(1)
+        count = lines.sum(1) + (given & (answers == QUEEN)).sum(1)
+        return count / (lines.shape[1] + given.sum(1))
 
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: row by row."""
@@ -192,6 +151,21 @@ class NQueens:
                 " Give more queens, or ask for any_answer."
             )
         return found[0]
+
+
+def _diagonals(size: int) -> list[Kind]:
+    """The diagonals of two cells or more, in both directions, on which no two queens stand."""
+    row, column = np.divmod(np.arange(size**2), size)
+    sides = ("diagonal", row - column), ("antidiagonal", row + column)
+    return [
+        Kind.of(
+            name,
+            [u for d in np.unique(side) if len(u := np.flatnonzero(side == d)) > 1],
+            exact=False,
+            weights="diagonal",
+        )
+        for name, side in sides
+    ]
 
 
 def _tokens(boards: np.ndarray) -> Tensor:

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Source, Split
-from latent_rl.tasks.grids import constrain_logits, read_symbols
+from latent_rl.tasks.base import Source
+from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, renamed, rows_and_columns
+from latent_rl.tasks.grids import read_symbols
 from latent_rl.tasks.sudoku.singles import singles_rounds
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import Symmetry
 
 BLANK = 1
 """Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
@@ -26,7 +27,7 @@ def box_index(box_rows: int, box_columns: int) -> np.ndarray:
     return row // box_rows * (n // box_columns) + column // box_columns
 
 
-class Sudoku:
+class Sudoku(ConstraintTask):
     """Fill the blanks so that every row, column and box holds every digit once.
 
     Args:
@@ -40,25 +41,18 @@ class Sudoku:
     def __init__(
         self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int], source: Source | None = None
     ) -> None:
-        self.name = name
-        self._source = partial(load_bank, name) if source is None else source
         self.box_rows, self.box_columns, self.empties = box_rows, box_columns, empties
         self.size = box_rows * box_columns
-        self.seq_len = self.size**2
-        self.vocab_size = self.size + 2
+        boxes = np.argsort(box_index(box_rows, box_columns), kind="stable").reshape(self.size, -1)
+        kinds = (*rows_and_columns(self.size), Kind.of("box", boxes))
+        super().__init__(name, Constraints(self.size**2, self.size, kinds), source or partial(load_bank, name))
         bands, stacks = self.size // box_rows, self.size // box_columns
         self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
 
     @cached_property
     def units(self) -> Tensor:
         """Int64 [3N, N]: the cells of every row, column and box."""
-        cells = np.arange(self.seq_len).reshape(self.size, self.size)
-        boxes = np.argsort(box_index(self.box_rows, self.box_columns), kind="stable").reshape(self.size, -1)
-        return torch.from_numpy(np.concatenate([cells, cells.T, boxes]))
-
-    def puzzles(self, split: Split) -> Puzzles:
-        """The base puzzles of a split."""
-        return self._source(split)
+        return torch.from_numpy(self.constraints.table)
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
@@ -70,38 +64,15 @@ class Sudoku:
         cells = rows[:, :, None] * n + columns[:, None, :]
         if self.box_rows == self.box_columns:
             cells = torch.where(flip[:, :, None] < 0.5, cells, cells.transpose(1, 2))
-        special = torch.tensor([0, BLANK]).expand(len(draws), -1)
-        return Symmetry(cells.reshape(-1, n * n), torch.cat([special, digits.argsort(1) + 2], dim=1))
-
-    def is_given(self, inputs: Tensor) -> Tensor:
-        """Bool [B, L]: the cells with a digit."""
-        return inputs > BLANK
-
-    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
-        """Givens become certain; pad and blank become impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, range(BLANK + 1, self.vocab_size))
-
-    def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
-        """Bool [B]: every unit holds every digit once and the givens are kept."""
-        # N powers of two sum to 2^N - 1 only if they are all different.
-        bits = torch.where(answers > BLANK, 1 << (answers - BLANK - 1).clamp(min=0), 0)
-        complete = (bits[:, self.units].sum(-1) == 2**self.size - 1).all(1)
-        return complete & ((answers == inputs) | ~self.is_given(inputs)).all(1)
+        return Symmetry(cells.reshape(-1, n * n), renamed(digits))
 
     def satisfied_share(self, inputs: Tensor, answers: Tensor) -> Tensor:
-        """Float32 [B]: the share of (unit, digit) pairs present and of givens kept."""
-        cells = answers[:, self.units]
-        found = [(cells == digit + BLANK).any(-1) for digit in range(1, self.size + 1)]
-        kept = (answers == inputs) | ~self.is_given(inputs)
-        held = torch.cat([torch.stack(found, -1).flatten(1), kept], dim=1)
-        return held.float().mean(1)
+        """Float32 [B]: the share of (unit, digit) pairs present and of givens kept.
 
-    def clashes(self, answers: Tensor) -> Tensor:
-        """Bool [B, L]: the cell's digit stands more than once in a row, column or box."""
-        cells = answers[:, self.units]
-        twice = ((cells[..., None] == cells[..., None, :]).sum(-1) > 1) & (cells > BLANK)
-        found = torch.zeros_like(answers).index_add_(1, self.units.flatten(), twice.flatten(1).long())
-        return found > 0
+        A blank counts as kept: its digit is missed in three units already.
+        """
+        kept = (answers == inputs) | ~self.is_given(inputs)
+        return torch.cat([held(self.constraints, answers).flatten(1), kept], dim=1).float().mean(1)
 
     def edit_order(self, inputs: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Int64 [B, L]: the order in which naked and hidden singles decide the cells; the rest at random, last."""
@@ -119,31 +90,6 @@ class Sudoku:
         expected = f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
         return read_symbols(text, alphabet, self.seq_len, self.name, expected)
 
-    def parse(self, text: str) -> Tensor:
-        """Read a puzzle as `read_grid` does.
-
-        Raises:
-            PuzzleError: wrong length, a symbol that is no digit of this size, or givens that clash.
-        """
-        puzzle = self.read_grid(text)
-        self._refuse_clash(puzzle)
-        return puzzle
-
-    def _refuse_clash(self, puzzle: Tensor) -> None:
-        ranked = puzzle[self.units].sort(1).values
-        twice = (ranked[:, 1:] == ranked[:, :-1]) & (ranked[:, 1:] > BLANK)
-        if bool(twice.any()):
-            number, place = twice.nonzero()[0].tolist()
-            kind = ("row", "column", "box")[number // self.size]
-            raise PuzzleError(
-                f"the givens contradict each other: {int(ranked[number, place]) - BLANK} stands more than once in"
-                f" {kind} {number % self.size + 1}."
-            )
-
-    def format(self, tokens: Tensor) -> str:
-        """One line: digits, and ``.`` for a blank."""
-        return "".join("." if token <= BLANK else str(token - BLANK) for token in tokens.tolist())
-
     def render(self, tokens: Tensor) -> str:
         """Draw a board with its boxes."""
         line = self.format(tokens)
@@ -156,14 +102,6 @@ class Sudoku:
             groups = [" ".join(cells[c : c + self.box_columns]) for c in range(0, self.size, self.box_columns)]
             drawn.append(" " + " | ".join(groups))
         return "\n".join(drawn)
-
-    def is_ambiguous(self, inputs: Tensor) -> Tensor:
-        """Bool [B], all false: a Sudoku has one solution; the banks and `solve` see to that."""
-        return torch.zeros(len(inputs), dtype=torch.bool)
-
-    def any_answer(self, inputs: Tensor) -> Tensor:
-        """The only answer: see `solve`."""
-        return self.solve(inputs)
 
     def solve(self, inputs: Tensor) -> Tensor:
         """The only answer, int64 [L], by exact search.
