@@ -11,6 +11,7 @@ from latent_rl.training.optim import OPTIMIZERS
 from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
 BATCHINGS = ("episodes", "replacement")
+LEAVES = ("halted", "solved")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,11 @@ class TrainConfig:
     """Puzzles in a batch."""
     batching: str = "episodes"
     """Who is in a batch: "episodes" (the same puzzles from the first step to the last) or "replacement" (a puzzle
-    leaves when the halting head says so or after N_sup steps, and a fresh one takes its slot; so TRM and HRM train)."""
+    leaves, see `leaves`, and a fresh one takes its slot)."""
+    leaves: str = "halted"
+    """With batching "replacement", when a puzzle leaves: "halted" (the halting head says so, or after N_sup steps; so
+    TRM and HRM train) or "solved" (its answer was right for two steps, or at a random age up to one that grows to
+    `extended_depth` in the first `extended_from` of the run, so that what is hard to solve gets most of the steps)."""
     halt_exploration: Annotated[float, SHARE] = 0.1
     """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
     targets: str = "final"
@@ -87,6 +92,7 @@ class TrainConfig:
         check_fields(self)
         for kind, name, known in (
             ("batching", self.batching, BATCHINGS),
+            ("leaves", self.leaves, LEAVES),
             ("targets", self.targets, TARGETS),
             ("step_weights", self.step_weights, STEP_WEIGHTS),
             ("optimizer", self.optimizer, OPTIMIZERS),
@@ -94,7 +100,7 @@ class TrainConfig:
             if name not in known:
                 raise UnknownNameError(kind, name, known)
         for name, needs_halting in (
-            ('batching "replacement"', self.batching == "replacement"),
+            ('batching "replacement" and leaves "halted"', self.batching == "replacement" and self.leaves == "halted"),
             ("continue_target", self.continue_target),
         ):
             if needs_halting and self.halt_weight <= 0:
@@ -102,6 +108,10 @@ class TrainConfig:
                     f"TrainConfig.halt_weight must be positive with {name}, which needs a trained halting head; got"
                     f" {self.halt_weight}."
                 )
+        if self.batching != "replacement" and self.leaves != "halted":
+            raise InvalidValueError(
+                f'TrainConfig.leaves acts with batching "replacement" alone; got {self.leaves} with {self.batching!r}.'
+            )
         if self.batching != "replacement" and self.halt_exploration != TrainConfig.halt_exploration:
             raise InvalidValueError(
                 'TrainConfig.halt_exploration acts with batching "replacement" alone; got'

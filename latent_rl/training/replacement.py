@@ -1,4 +1,4 @@
-"""Batching by early replacement: a puzzle leaves when the halting head lets it, and a fresh one takes its slot."""
+"""Batching by early replacement: a puzzle leaves when it is halted, or solved, and a fresh one takes its slot."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,10 @@ from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Batched, Carry, Puzzles
+from latent_rl.types import Batched, Carry, Puzzles, matches
+
+SOLVED_STEPS = 2
+"""For how many steps in a row the answer must be right: a solved puzzle should also learn to stay so."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Slots(Batched):
         path: int64 [B, S, L], the step targets.
         age: int64 [B], supervision steps done.
         minimum: int64 [B], the age before which a puzzle does not leave.
+        limit: int64 [B], the age at which it leaves in any case.
+        streak: int64 [B], for how many steps up to now its answer has been right.
         carry: the reasoner's state.
         puzzle_ids: int64 [B], as in `Puzzles`.
     """
@@ -36,6 +41,8 @@ class Slots(Batched):
     path: Tensor
     age: Tensor
     minimum: Tensor
+    limit: Tensor
+    streak: Tensor
     carry: Carry
     puzzle_ids: Tensor | None = None
 
@@ -55,7 +62,8 @@ class Slots(Batched):
 def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner, count: int, number: int) -> Slots:
     """Draw `count` fresh puzzles: a pure function of the config's seed and the number of the draw.
 
-    A share `halt_exploration` of them gets a random minimum in 2..N_sup, the others 1.
+    A share `halt_exploration` of them gets a random minimum in 2..N_sup, the others 1. Where puzzles leave "solved",
+    each gets a random limit in 1..`most_steps` instead of N_sup.
 
     Source: paper, "TRM as the baseline". The minimum is drawn once for each puzzle.
     """
@@ -64,42 +72,61 @@ def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasone
     puzzles, targets = draw_puzzles(config, task, base, num_steps, count, generator)
     explores = torch.rand(count, generator=generator) < config.halt_exploration
     minimum = torch.randint(2, num_steps + 1, (count,), generator=generator)
+    limit = torch.full((count,), num_steps)
+    if config.leaves == "solved":
+        limit = torch.randint(1, most_steps(config, num_steps, number) + 1, (count,), generator=generator)
     return Slots(
         inputs=puzzles.inputs,
         labels=puzzles.labels,
         path=targets.transpose(0, 1),
         age=torch.zeros(count, dtype=torch.int64),
         minimum=torch.where(explores, minimum, 1),
+        limit=limit,
+        streak=torch.zeros(count, dtype=torch.int64),
         carry=reasoner.initial_carry(count, state_keys(config.seed, number, count)),
         puzzle_ids=puzzles.puzzle_ids,
     )
+
+
+def most_steps(config: TrainConfig, num_steps: int, number: int) -> int:
+    """The greatest limit of puzzles drawn at step `number` of a run: it grows from N_sup to `extended_depth`."""
+    grown = number / max(1, config.extended_from * config.num_batches * num_steps)
+    return num_steps + int(min(1.0, grown) * max(0, config.extended_depth - num_steps))
 
 
 def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slots, Tensor, Supervised]:
     """Run one supervised step on every slot.
 
     Returns:
-        The slots after it, bool [B] which puzzles leave now, and what the trainer needs. A puzzle leaves after N_sup
-        steps, or when the halting head says stop and it has reached its minimum.
+        The slots after it, bool [B] which puzzles leave now, and what the trainer needs. A puzzle leaves at its limit;
+        before, when the halting head says stop and it has reached its minimum, or when its answer was right for
+        `SOLVED_STEPS` steps: see `TrainConfig.leaves`.
 
     Source: paper, "TRM as the baseline".
     """
     num_steps, age = reasoner.num_supervision_steps, slots.age
     carry, output = reasoner.step(slots.inputs, slots.carry, age, puzzle_ids=slots.puzzle_ids)
-    after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1)
-    is_last = after.age >= num_steps
-    halts = wants_halt(output, has_continue_value=config.continue_target) & (after.age >= after.minimum)
-    leaves = is_last | halts
+    right = matches(output.conditional_logits.detach().argmax(-1), slots.labels).all(1)
+    streak = torch.where(right, slots.streak + 1, 0)
+    after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1, streak=streak)
+    is_last = after.age >= slots.limit
+    if config.leaves == "solved":
+        leaves = is_last | (streak >= SOLVED_STEPS)
+    else:
+        wanted = wants_halt(output, has_continue_value=config.continue_target)
+        leaves = is_last | (wanted & (after.age >= after.minimum))
     rows = torch.arange(len(age), device=age.device)
-    before = slots.path[rows, (age - 1).clamp(min=0)]
+    # A puzzle that stays beyond N_sup steps keeps the last target and its weight.
+    index = age.clamp(max=num_steps - 1)
+    before = slots.path[rows, (age - 1).clamp(min=0, max=num_steps - 1)]
     return (
         after,
         leaves,
         Supervised(
             output=output,
-            targets=slots.path[rows, age],
+            targets=slots.path[rows, index],
             labels=slots.labels,
-            weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[age],
+            weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[index],
             finished=after.age[leaves].cpu(),
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
             continue_target=continue_target(reasoner, slots.inputs, after.carry, after.age, is_last, slots.puzzle_ids)

@@ -20,7 +20,7 @@ from latent_rl.training.episodes import plan_batch, supervise
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET, step_loss
 from latent_rl.training.optim import warmup_cosine
-from latent_rl.training.replacement import Replacement, Slots, draw_slots, run_step
+from latent_rl.training.replacement import Replacement, Slots, draw_slots, most_steps, run_step
 from latent_rl.training.targets import STEP_WEIGHTS
 from latent_rl.training.trainer import TrainConfig, make_optimizers, suited, train_batch
 from latent_rl.types import Carry, ReasonerOutput, Symmetry
@@ -80,6 +80,47 @@ def test_a_puzzle_leaves_when_it_may_and_nobody_else_is_disturbed() -> None:
         assert TASK.verify(after.inputs, after.labels).all()
         seen_ages.add(tuple(sorted(set(before.age.tolist()))))
     assert max(map(len, seen_ages)) >= 4, "a batch should hold puzzles of many ages"
+
+
+class Solver(Scripted):
+    """Right from the age that the puzzle says, and wrong before."""
+
+    def step(self, inputs: Tensor, carry: Carry, step_index: Any, **options: Any) -> tuple[Carry, ReasonerOutput]:
+        after, output = super().step(inputs, carry, step_index, **options)
+        answers = torch.stack([TASK.solve(row) for row in inputs])
+        answers = torch.where((step_index + 1 >= self.wanted(inputs))[:, None], answers, 0)
+        logits = F.one_hot(answers, self.vocab_size).float()
+        return after, dataclasses.replace(output, conditional_logits=logits)
+
+
+def test_a_solved_puzzle_stays_for_one_step_more_and_a_hard_one_up_to_its_limit() -> None:
+    config = dataclasses.replace(CONFIG, leaves="solved", extended_depth=11, extended_from=0.5, halt_weight=0.0)
+    batching = Replacement(config, TASK, TRAIN, Solver())
+    reasons, ages = set(), set()
+    for batch in range(6):
+        before = batching.slots
+        for supervised in batching.steps(batch):
+            age, wanted = before.age + 1, Solver.wanted(before.inputs)
+            is_solved, is_old = age == wanted + 1, age == before.limit
+            assert supervised.finished.tolist() == age[is_solved | is_old].tolist()
+            assert torch.equal(supervised.targets, before.labels)  # the last of the path, at any age
+            before = batching.slots
+            assert before.age.tolist() == torch.where(is_solved | is_old, 0, age).tolist()
+            reasons |= set(zip(is_solved.tolist(), is_old.tolist(), strict=True))
+            ages |= set(supervised.finished.tolist())
+    assert len(reasons) == 4
+    assert ages == {1, 2, 3, 4, 5, 6, 7, 8}, "the slowest are right at 7, and beyond N_sup = 5 they go on"
+
+
+def test_limits_grow_from_n_sup_to_the_extended_depth() -> None:
+    config = dataclasses.replace(CONFIG, leaves="solved", extended_depth=11, extended_from=0.5, num_batches=8)
+    assert [most_steps(config, 5, number) for number in (0, 10, 20, 30)] == [5, 8, 11, 11]  # of 40 steps
+    limit = draw_slots(config, TASK, TRAIN, random_reasoner(), 4000, 10**6).limit
+    counts = torch.bincount(limit, minlength=12) / 4000
+    assert counts[0] == 0
+    assert counts[1:].tolist() == pytest.approx([1 / 11] * 11, abs=0.02)
+    with pytest.raises(InvalidValueError, match='leaves acts with batching "replacement" alone; got solved'):
+        dataclasses.replace(config, batching="episodes", halt_exploration=0.1)
 
 
 def test_a_slot_never_gets_the_same_puzzles_again() -> None:
