@@ -12,6 +12,7 @@ from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
 BATCHINGS = ("episodes", "replacement")
 LEAVES = ("halted", "solved")
+ANSWERS = ("label", "nearest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,9 @@ class TrainConfig:
     targets: str = "final"
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
+    answers: str = "label"
+    """Which answer is learned where a puzzle has several: "label" (the one that the puzzle came with) or "nearest" (at
+    every step the one that the readout makes most likely); with targets "final"."""
     corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None
@@ -93,6 +97,7 @@ class TrainConfig:
         for kind, name, known in (
             ("batching", self.batching, BATCHINGS),
             ("leaves", self.leaves, LEAVES),
+            ("answers", self.answers, ANSWERS),
             ("targets", self.targets, TARGETS),
             ("step_weights", self.step_weights, STEP_WEIGHTS),
             ("optimizer", self.optimizer, OPTIMIZERS),
@@ -108,6 +113,11 @@ class TrainConfig:
                     f"TrainConfig.halt_weight must be positive with {name}, which needs a trained halting head; got"
                     f" {self.halt_weight}."
                 )
+        if self.answers != "label" and self.targets != "final":
+            raise InvalidValueError(
+                f'TrainConfig.answers "{self.answers}" needs targets "final": a path leads to one answer; got'
+                f" {self.targets!r}."
+            )
         if self.batching != "replacement" and self.leaves != "halted":
             raise InvalidValueError(
                 f'TrainConfig.leaves acts with batching "replacement" alone; got {self.leaves} with {self.batching!r}.'

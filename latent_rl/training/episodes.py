@@ -9,6 +9,7 @@ from torch import Tensor
 from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.tasks.base import Task
 from latent_rl.training import parallel
+from latent_rl.training.answers import Aim, aim_of, labelled
 from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, reveal, state_keys
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target
@@ -63,7 +64,7 @@ def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, b
     return Plan(puzzles, targets, burn_in, midway, revealed, keys)
 
 
-def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[Supervised]:
+def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig, aim: Aim = labelled) -> Iterator[Supervised]:
     """Run a batch's steps and yield the supervised ones, each with its carry detached from the last."""
     inputs, labels, puzzle_ids = plan.puzzles.inputs, plan.puzzles.labels, plan.puzzles.puzzle_ids
     num_steps, batch_size = len(plan.targets), len(plan.puzzles)
@@ -78,10 +79,11 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
             carry, output = reasoner.step(inputs, carry, index, puzzle_ids=puzzle_ids)
         carry = carry.map(Tensor.detach)
         if s >= 0:
+            learned = aim(inputs, labels, output.conditional_logits)
             yield Supervised(
                 output=output,
-                targets=plan.targets[s],
-                labels=labels,
+                targets=plan.targets[s] if learned is labels else learned,
+                labels=learned,
                 weight=weights[s],
                 finished=torch.full((batch_size if is_last else 0,), depth),
                 previous=plan.targets[s - 1] if s else None,
@@ -111,7 +113,7 @@ class Episodes:
         """See `Batching.steps`."""
         plan = plan_batch(self.config, self.task, self.base, self.reasoner.num_supervision_steps, batch)
         plan = plan.rows(parallel.share(len(plan.puzzles))).to(device_of(self.reasoner))
-        return supervise(self.reasoner, plan, self.config)
+        return supervise(self.reasoner, plan, self.config, aim_of(self.config.answers, self.task))
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is carried from batch to batch."""

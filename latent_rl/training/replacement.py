@@ -9,6 +9,7 @@ from torch import Tensor
 from latent_rl.reasoners.base import Reasoner, device_of
 from latent_rl.tasks.base import Task
 from latent_rl.training import parallel
+from latent_rl.training.answers import Aim, aim_of, labelled
 from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, state_keys
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target, wants_halt
@@ -94,7 +95,9 @@ def most_steps(config: TrainConfig, num_steps: int, number: int) -> int:
     return num_steps + int(min(1.0, grown) * max(0, config.extended_depth - num_steps))
 
 
-def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slots, Tensor, Supervised]:
+def run_step(
+    config: TrainConfig, reasoner: Reasoner, slots: Slots, aim: Aim = labelled
+) -> tuple[Slots, Tensor, Supervised]:
     """Run one supervised step on every slot.
 
     Returns:
@@ -106,7 +109,8 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
     """
     num_steps, age = reasoner.num_supervision_steps, slots.age
     carry, output = reasoner.step(slots.inputs, slots.carry, age, puzzle_ids=slots.puzzle_ids)
-    right = matches(output.conditional_logits.detach().argmax(-1), slots.labels).all(1)
+    learned = aim(slots.inputs, slots.labels, output.conditional_logits)
+    right = matches(output.conditional_logits.detach().argmax(-1), learned).all(1)
     streak = torch.where(right, slots.streak + 1, 0)
     after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1, streak=streak)
     is_last = after.age >= slots.limit
@@ -124,8 +128,8 @@ def run_step(config: TrainConfig, reasoner: Reasoner, slots: Slots) -> tuple[Slo
         leaves,
         Supervised(
             output=output,
-            targets=slots.path[rows, index],
-            labels=slots.labels,
+            targets=slots.path[rows, index] if learned is slots.labels else learned,
+            labels=learned,
             weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[index],
             finished=after.age[leaves].cpu(),
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
@@ -148,6 +152,7 @@ class Replacement:
 
     def __init__(self, config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner) -> None:
         self.config, self.task, self.base, self.reasoner = config, task, base, reasoner
+        self.aim = aim_of(config.answers, task)
         share = parallel.share(config.batch_size)
         self.slots = self._fresh(config.batch_size, 0).map(lambda tensor: tensor[share].contiguous())
 
@@ -155,7 +160,7 @@ class Replacement:
         """See `Batching.steps`."""
         num_steps = self.reasoner.num_supervision_steps
         for step in range(batch * num_steps, (batch + 1) * num_steps):
-            after, leaves, supervised = run_step(self.config, self.reasoner, self.slots)
+            after, leaves, supervised = run_step(self.config, self.reasoner, self.slots, self.aim)
             # Fresh puzzles are drawn for the whole batch, so that they do not depend on who has which slot.
             everywhere = parallel.gather(leaves)
             if everywhere.any():

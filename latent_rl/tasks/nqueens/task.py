@@ -122,6 +122,11 @@ class NQueens(ConstraintTask):
         given = self.is_given(inputs).numpy()
         return torch.from_numpy(completable(given, solutions(self.size)).sum(1) > 1)
 
+    def answers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """All solutions, int64 [K, L], and bool [B, K] which of them complete which board, int64 [B, L]."""
+        every = solutions(self.size)
+        return _tokens(every), torch.from_numpy(completable(self.is_given(inputs).numpy(), every))
+
     def _completions(self, inputs: Tensor) -> Tensor:
         """Int64 [K, L]: all completions of one board, of which there must be one at least."""
         every = solutions(self.size)

@@ -1,0 +1,102 @@
+"""Puzzles with several answers: which one an example learns."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import random_reasoner
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.evaluation.fixed_steps import evaluate_fixed
+from latent_rl.fit import board_of
+from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
+from latent_rl.tasks.base import draw_symmetry
+from latent_rl.tasks.registry import make_task
+from latent_rl.training.answers import aim_of, nearest
+from latent_rl.training.episodes import Episodes
+from latent_rl.training.replacement import Replacement
+from latent_rl.training.trainer import TrainConfig, train
+
+QUEENS = make_task("nqueens8")  # 92 solutions in all
+CONFIG = TrainConfig(task="nqueens8", answers="nearest", batch_size=16, num_batches=4, reveal_fraction=0.0)
+
+
+def test_the_answers_are_all_that_verify() -> None:
+    inputs = QUEENS.puzzles("train").inputs
+    candidates, is_right = QUEENS.answers(inputs)  # type: ignore[attr-defined]
+    assert len(candidates) == 92
+    for answer, right in zip(candidates, is_right.T, strict=True):
+        assert torch.equal(QUEENS.verify(inputs, answer.expand_as(inputs)), right)
+    assert torch.equal(is_right.sum(1) > 1, QUEENS.is_ambiguous(inputs))
+
+
+def test_the_nearest_answer_is_the_likeliest_of_the_right_ones() -> None:
+    """One by one, over boards of which some leave several."""
+    inputs = QUEENS.puzzles("train").inputs
+    labels = torch.zeros_like(inputs)
+    logits = torch.randn(*inputs.shape, 3, generator=torch.Generator().manual_seed(0))
+    candidates, is_right = QUEENS.answers(inputs)  # type: ignore[attr-defined]
+    found = nearest(QUEENS, inputs, labels, logits)  # type: ignore[arg-type]
+    assert QUEENS.verify(inputs, found).all()
+    seen = set()
+    for row, (answer, right) in enumerate(zip(found, is_right, strict=True)):
+        log_probs = logits[row].log_softmax(-1)
+        scores = [log_probs.gather(1, c[:, None]).sum().item() for c in candidates[right]]
+        best = candidates[right][max(range(len(scores)), key=scores.__getitem__)]
+        assert torch.equal(answer, best)
+        seen.add(int(right.sum()))
+    assert max(seen) > 1
+
+
+def test_a_board_without_an_answer_keeps_its_label() -> None:
+    impossible = QUEENS.read_grid("QQ" + "." * 62)[None]  # type: ignore[attr-defined]
+    label = torch.full_like(impossible, 2)
+    assert torch.equal(aim_of("nearest", QUEENS)(impossible, label, torch.zeros(1, 64, 3)), label)
+
+
+@pytest.mark.parametrize("batching", [Episodes, Replacement])
+def test_batches_learn_the_answer_that_is_nearest_now(batching: type) -> None:
+    """Targets verify and are now and then another answer than the label, from the same draws."""
+    kind = "episodes" if batching is Episodes else "replacement"
+    puzzles, reasoner = QUEENS.puzzles("train"), random_reasoner(QUEENS)
+    aimed, labelled = (
+        batching(replace(CONFIG, batching=kind, answers=answers), QUEENS, puzzles, reasoner).steps(0)
+        for answers in ("nearest", "label")
+    )
+    step, other = next(iter(aimed)), next(iter(labelled))
+    assert torch.equal(step.targets, step.labels)
+    assert QUEENS.verify(torch.ones_like(step.labels), step.labels).all()
+    differs = (step.labels != other.labels).any(1)
+    assert 0 < differs.sum() < len(differs)
+
+
+def test_views_of_a_board_have_views_of_its_answers() -> None:
+    puzzles = QUEENS.puzzles("train")[:20]
+    view = draw_symmetry(QUEENS, 20, torch.Generator().manual_seed(0))
+    logits = torch.randn(20, 64, 3)
+    straight = nearest(QUEENS, puzzles.inputs, puzzles.labels, view.invert_logits(logits))  # type: ignore[arg-type]
+    seen = puzzles.seen_in(view)
+    assert torch.equal(view.invert(nearest(QUEENS, seen.inputs, seen.labels, logits)), straight)  # type: ignore[arg-type]
+
+
+def test_who_can_not_is_told() -> None:
+    with pytest.raises(InvalidValueError, match="knows all answers of its puzzles, by a method answers; sudoku4x4"):
+        aim_of("nearest", make_task("sudoku4x4"))
+    with pytest.raises(InvalidValueError, match='needs targets "final"'):
+        replace(CONFIG, targets="dis")
+
+
+@pytest.mark.slow
+def test_it_learns_queens(tmp_path: Path) -> None:
+    """A minute: a set of answers is learned where one label of many is not."""
+    task = make_task("nqueens6")
+    solved = {}
+    for answers in ("nearest", "label"):
+        torch.manual_seed(0)
+        network = Symbols(SymbolsConfig(**vars(board_of(task)), width=16), torch.float32)
+        config = replace(CONFIG, answers=answers, num_batches=150, batch_size=32, muon_lr=5e-3)
+        trained = train(config, network, tmp_path / answers)
+        solved[answers] = evaluate_fixed(trained, task, task.puzzles("test"), 16).solved_rate[-1].item()
+    assert solved["nearest"] >= 0.9
+    assert solved["nearest"] > solved["label"]
