@@ -24,7 +24,8 @@ from latent_rl.storage.claims import claimed
 from latent_rl.storage.stops import resumable, this_command
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.layouts import Row
-from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows, source_name
+from latent_rl.tasks.files.puzzle_io import read_rows
+from latent_rl.tasks.files.text import STANDARD_STREAM, source_name
 
 COLUMNS = ("puzzle", "answer", "solved", "steps", "passes", "confidence", "error", "check")
 """Of the results. `solved` is unknown where no rules are; `error` says why a row of the source is no puzzle, and then

@@ -108,7 +108,7 @@ class Task(ABC):
         """Bool [B]: the answer solves the puzzle. Needs no label, if there are rules."""
 
     def num_puzzles(self, split: Split) -> int:
-        """How many base puzzles a split has, also where they are not drawn yet."""
+        """How many base puzzles a split has, views that are made of them aside; where it can, without drawing them."""
         return len(self.puzzles(split))
 
     def symmetry(self, draws: Tensor) -> Symmetry:

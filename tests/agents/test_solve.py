@@ -25,7 +25,8 @@ from latent_rl.envs.state import State
 from latent_rl.errors import FileError, InvalidValueError, PuzzleError, StoppedError
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.storage.claims import claimed
-from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows
+from latent_rl.tasks.files.puzzle_io import read_rows
+from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.labelled import TokenTask
 from latent_rl.types import Puzzles
 

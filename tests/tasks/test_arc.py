@@ -19,10 +19,11 @@ from latent_rl import __main__ as cli
 from latent_rl.commands.vote import vote_report
 from latent_rl.errors import InvalidValueError, MissingExtraError, PuzzleError, UnknownNameError
 from latent_rl.evaluation.arc_vote import Ranking, pass_at, rank, submission, vote
-from latent_rl.tasks.arc.data import ArcTask, load_arc
+from latent_rl.tasks.arc.data import ArcTask
+from latent_rl.tasks.arc.files import load_arc
 from latent_rl.tasks.arc.grids import Augmentations, Grid, draw_augmentations, to_grid, to_tokens
 from latent_rl.tasks.arc.task import Arc, Riddle
-from latent_rl.tasks.base import first, sample
+from latent_rl.tasks.base import SPLITS, first, sample
 from latent_rl.tasks.registry import make_task
 from latent_rl.training.batches import draw_puzzles, random_numbers
 from latent_rl.training.config import TrainConfig
@@ -185,6 +186,14 @@ class TestSplits:
         firsts = torch.tensor([riddle.first_id for riddle in small.riddles])
         assert torch.isin(ids[:-1], firsts).all()
         assert not torch.isin(ids[-1], firsts)
+
+    def test_pairs_are_counted_without_their_views(self, small: Arc, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = Arc("arc-tiny", "arcagi", size=5, num_augmentations=0)
+        expected = [len(plain.puzzles(split)) for split in SPLITS]
+        monkeypatch.setattr("latent_rl.tasks.arc.task.draw_augmentations", None)
+        undrawn = Arc("arc-tiny", "arcagi", size=5, num_augmentations=4)
+        assert [undrawn.num_puzzles(split) for split in SPLITS] == expected
+        assert small.num_puzzles("train") < len(small.puzzles("train"))
 
     def test_ids_are_stable(self, small: Arc) -> None:
         """Disjoint, counted from 1, and the same in every process."""

@@ -221,7 +221,7 @@ def test_embeddings_are_trained_under_their_ids(batching: str, unruled: TokenTas
         task=unruled.name, num_batches=2, batch_size=8, num_validation=2, batching=batching, optimizer="adamw",
         weight_decay=0.0,
     )  # fmt: skip
-    folder = Path(unruled.puzzles("test").source).parent
+    folder = Path(unruled.puzzles("test").origin).parent
     trained = train(replace(config, task=str(folder)), reasoner.requires_grad_(True), tmp_path / "run")
     moved = (reasoner.embed_puzzles != 0).any(1)
     assert trained.config.num_puzzle_ids == 29

@@ -18,7 +18,8 @@ from latent_rl import __main__ as cli
 from latent_rl.errors import LatentRLError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.files.layouts import Row
-from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, collect_puzzles, read_board, read_puzzles, read_rows
+from latent_rl.tasks.files.puzzle_io import collect_puzzles, read_board, read_puzzles, read_rows
+from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 

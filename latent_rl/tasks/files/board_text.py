@@ -105,6 +105,18 @@ class BoardText:
         known = sum(symbol in self.symbols for symbol in written)
         return count / 2 <= len(written) <= _MANY * count and 3 * known >= 2 * len(written)
 
+    def looks_like_a_puzzle(self, line: str) -> bool:
+        """Whether a line is a puzzle, or one with a mistake in it, rather than words."""
+        return any(self.resembles(part, self.num_cells) for part in (line, *self.words(line)))
+
+    def objection(self, line: str) -> str:
+        """Why a line is no board."""
+        try:
+            self.task.read_grid(line if " " in self.symbols else line.strip())
+        except PuzzleError as error:
+            return str(error)
+        return f"a {self.task.name} puzzle must have {self.num_cells} symbols, in one line or in the lines of a board."
+
     def _separated(self, text: str, count: int, blank: str) -> str | None:
         """A cell between each two separators."""
         for separator in ",;\t|":

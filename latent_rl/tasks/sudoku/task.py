@@ -1,7 +1,7 @@
 """Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import PuzzleError
-from latent_rl.tasks.bank import load_bank
+from latent_rl.tasks.bank import bank_size, load_bank
 from latent_rl.tasks.base import Split, Splits, Task
 from latent_rl.tasks.sudoku.singles import singles_rounds
 from latent_rl.types import PuzzleSource, Symmetry
@@ -62,7 +62,7 @@ class Sudoku(Task):
         self.symbols = ".." + "".join(map(str, range(1, self.size + 1)))
         bands, stacks = self.size // box_rows, self.size // box_columns
         self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
-        self._splits = partial(load_bank, name) if splits is None else splits
+        self._splits = splits
 
     @cached_property
     def units(self) -> Tensor:
@@ -83,7 +83,11 @@ class Sudoku(Task):
 
     def puzzles(self, split: Split) -> PuzzleSource:
         """The base puzzles of a split."""
-        return self._splits(split)
+        return load_bank(self.name, split) if self._splits is None else self._splits(split)
+
+    def num_puzzles(self, split: Split) -> int:
+        """How many base puzzles a split has; a bank is not read for it."""
+        return bank_size(self.name, split) if self._splits is None else len(self._splits(split))
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
