@@ -66,13 +66,14 @@ def matched(task: Task, reasoner: str | Path) -> Task:
         task = task.on_canvas(seq_len)
     if not shape.get("num_puzzle_ids") or not task.num_puzzle_ids:
         return task
-    names, recorded = task.identifiers, facts.get("puzzle_ids")
+    recorded = facts.get("puzzle_ids")
     if recorded is None:
         note(
             f"{reasoner} does not tell what its {shape['num_puzzle_ids']} puzzle ids mean; they are taken for those of"
             f" {task.name}."
         )
         return task
+    names = task.identifiers
     if names is not None and meaning(names) == recorded:
         return task
     trained = read_identifiers(folder / IDENTIFIERS)

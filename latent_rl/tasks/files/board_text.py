@@ -34,7 +34,8 @@ class BoardText:
     """
 
     def __init__(self, task: Task) -> None:
-        self.task, self.num_cells = task, task.seq_len
+        self.task = task
+        self.num_cells = task.seq_len
         side = math.isqrt(task.seq_len)
         self.side = side if 1 < side**2 == task.seq_len else 0
         tokens = {symbol: token for symbol in _SYMBOLS if (token := _token(task, symbol)) is not None}
