@@ -561,7 +561,7 @@ def make_arc(folder: Path) -> None:
 
 def read_arc(folder: Path) -> Any:
     """The test inputs."""
-    from latent_rl.tasks.arc.data import load_arc
+    from latent_rl.tasks.arc.files import load_arc
     from latent_rl.tasks.files.folder import folder_task
 
     for cached in (load_arc, folder_task):

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from latent_rl.envs import Core, register
 from latent_rl.errors import CheckpointError, PuzzleError, UnknownNameError
+from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner, shared_reasoner
-from latent_rl.tasks.base import Task
-from latent_rl.tasks.grids import GridTask
+from latent_rl.tasks.base import Task, first, sample
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.training.optim import muon
 from latent_rl.training.trainer import TrainConfig, train
-from latent_rl.types import Carry, Puzzles, ReasonerOutput
+from latent_rl.types import Carry, Puzzles, PuzzleSource, ReasonerOutput
 
 
-class Mirror(GridTask):
+class Mirror(Task):
     """The answer is the input read backwards; the first cell's answer is given away as token 3."""
 
     name, seq_len, symbols = "mirror", 4, "_ab*"
@@ -84,6 +84,37 @@ def test_three_methods_make_a_task() -> None:
     assert not task.is_ambiguous(base.inputs).any()
 
 
+class Numbers(PuzzleSource):
+    """The mirror's puzzles, made when they are asked for: row r is r in binary."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def select(self, rows: Tensor) -> Puzzles:
+        tokens = (rows[:, None] >> torch.arange(3, -1, -1) & 1) + 1
+        return Puzzles(tokens, tokens.flip(1))
+
+
+def test_puzzles_may_be_made_when_they_are_asked_for() -> None:
+    class Endless(Mirror):
+        def puzzles(self, split: str) -> PuzzleSource:
+            return Numbers()
+
+    task, table = Endless(), Mirror().puzzles("test")
+    assert isinstance(table, PuzzleSource)
+    assert task.num_puzzles("train") == 16
+    assert torch.equal(first(task, "test", 5).inputs, table.inputs[:5])
+    assert torch.equal(task.puzzles("test")[4::3].inputs, table.inputs[4::3])
+    made, stored = (sample(Mirror(), base, 9, torch.Generator().manual_seed(0)) for base in (Numbers(), table))
+    assert torch.equal(made.labels, stored.labels)
+    reasoner = Linear(LinearConfig(vocab_size=4, seq_len=4))
+    one, other = (evaluate_fixed(reasoner, task, puzzles, 2, batch_size=7) for puzzles in (Numbers(), table))
+    assert torch.equal(one.token_accuracy, other.token_accuracy)
+    keys = torch.arange(30)
+    one, other = (Core(each, reasoner).start(keys) for each in (task, Mirror()))
+    assert torch.equal(one.inputs, other.inputs)
+
+
 def test_its_text_goes_there_and_back_and_mistakes_are_named() -> None:
     task = Mirror()
     for tokens in task.puzzles("test").inputs:
@@ -97,7 +128,7 @@ def test_its_text_goes_there_and_back_and_mistakes_are_named() -> None:
 
 def test_an_abstract_task_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        GridTask()  # type: ignore[abstract]
+        Task()  # type: ignore[abstract]
 
 
 @pytest.mark.usefixtures("registered")

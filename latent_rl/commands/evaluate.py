@@ -19,7 +19,8 @@ from latent_rl.reasoners.checkpoint import (
 )
 from latent_rl.tasks.base import Split, first
 from latent_rl.tasks.files.overlap import note_repeated
-from latent_rl.tasks.files.puzzle_io import collect_puzzles, source_name
+from latent_rl.tasks.files.puzzle_io import collect_puzzles
+from latent_rl.tasks.files.text import source_name
 from latent_rl.tasks.registry import make_task
 
 

@@ -17,10 +17,10 @@ class Tasks:
 
     def run(self) -> None:
         """Print one line for each."""
-        table = Table("task", "L", "V", *SPLITS, caption="base puzzles in each split")
+        table = Table("task", "L", "V", *SPLITS, caption="base puzzles in each split; of ARC pairs, each in many views")
         for task in TASKS.values():
             try:
-                counts = [f"{len(task.puzzles(split)):,}" for split in SPLITS]
+                counts = [f"{task.num_puzzles(split):,}" for split in SPLITS]
             except MissingExtraError as error:
                 counts = [escape(str(error))]
             table.add_row(task.name, str(task.seq_len), str(task.vocab_size), *counts)

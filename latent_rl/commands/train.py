@@ -9,14 +9,13 @@ import tyro
 
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
-from latent_rl.fit import board_of
 from latent_rl.reasoners.base import ReasonerModule, chosen_device
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.symbols import SymbolsConfig
 from latent_rl.reasoners.trm import LAYERS, TRMConfig
 from latent_rl.storage.stops import resumable
-from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
@@ -114,8 +113,8 @@ class Train:
         reasoner = make_reasoner(config)
         if self.init is not None:
             start = load_reasoner(self.init)
-            if not start.is_made_for(board_of(task)):
-                start = start.fitted_to(board_of(task)) or start
+            if not start.is_made_for(task.board):
+                start = start.fitted_to(task.board) or start
             if start.config != config:
                 raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
             reasoner.load_state_dict(start.state_dict())
@@ -144,7 +143,7 @@ class Train:
         return config_class(**shape)
 
     def _symbols_shape(self, task: Task) -> SymbolsConfig:
-        board = board_of(task)
+        board = task.board
         if board.units is None:
             raise InvalidValueError(
                 f"--architecture symbols needs a task that is given by units of cells; {task.name} is not. Take trm."
@@ -157,7 +156,7 @@ class Train:
 
     def _puzzle_shape(self, task: Task) -> dict[str, int]:
         """The shape of the puzzle embeddings; nothing if there are none."""
-        count, positions = num_puzzle_ids(task), self.num_puzzle_positions
+        count, positions = task.num_puzzle_ids, self.num_puzzle_positions
         if count == 0 and (positions or self.puzzle_width):
             raise InvalidValueError(
                 f"--num-puzzle-positions and --puzzle-width need puzzles with ids; those of {task.name} have none."

@@ -39,6 +39,20 @@ def load_bank(name: str, split: Split) -> Puzzles:
     return Puzzles(torch.from_numpy(inputs).long(), torch.from_numpy(labels).long())
 
 
+def bank_size(name: str, split: Split) -> int:
+    """How many puzzles a split of a shipped bank has; only the head of its array is read.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        PuzzleError: the file is damaged.
+    """
+    check_split(split)
+    with _opened(name) as file, file.zip.open(f"{split}_given.npy") as array:
+        np.lib.format.read_magic(array)
+        (size, _), *_ = np.lib.format.read_array_header_1_0(array)
+    return int(size)
+
+
 def bank_facts(name: str) -> dict[str, Any]:
     """How a shipped bank was made: generator, seed, counts, sha256 of its content.
 

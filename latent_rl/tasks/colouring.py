@@ -1,14 +1,12 @@
 """Graph colouring: give every vertex a colour so that no edge joins two of the same."""
 
 from collections.abc import Iterable
-from functools import partial
 
 import numpy as np
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Source
+from latent_rl.tasks.base import Splits
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind
 
 VERTICES_A_LINE = 10
@@ -28,7 +26,7 @@ class Colouring(ConstraintTask):
         num_colours: S.
         edges: pairs of vertices.
         open_share: least and greatest share of open vertices in the bank's puzzles.
-        source: gives the base puzzles of a split; by default the shipped bank of that name.
+        splits: gives the base puzzles; by default the shipped bank of that name.
     """
 
     is_unique = False
@@ -40,12 +38,12 @@ class Colouring(ConstraintTask):
         num_colours: int,
         edges: Iterable[tuple[int, int]],
         open_share: tuple[float, float] = (0.6, 0.9),
-        source: Source | None = None,
+        splits: Splits | None = None,
     ) -> None:
         self.open_share = open_share
         self.edges = tuple((int(a), int(b)) for a, b in edges)
         rules = Constraints(num_vertices, num_colours, (Kind.of("edge", self.edges, exact=False),))
-        super().__init__(name, rules, source or partial(load_bank, name))
+        super().__init__(name, rules, splits)
 
     def render(self, tokens: Tensor) -> str:
         """The vertices' colours, ten a line, after the number of the line's first vertex."""

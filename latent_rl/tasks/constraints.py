@@ -9,15 +9,16 @@ queen") token 1 is an answer, too: a cell may stay without a symbol.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import Source, Split, check_split
-from latent_rl.tasks.grids import GridTask, read_symbols
-from latent_rl.types import Board, Puzzles, Symmetry
+from latent_rl.tasks.bank import bank_size, load_bank
+from latent_rl.tasks.base import Split, Splits, Task
+from latent_rl.types import Board, PuzzleSource, Symmetry
 
 OPEN = 1
 """Token of a cell that the puzzle leaves open, and of one without a symbol where there is a background."""
@@ -169,13 +170,14 @@ def expected_violations(constraints: Constraints, probabilities: Tensor) -> Tens
     return violations
 
 
-class ConstraintTask(GridTask):
+class ConstraintTask(Task):
     """A `Task` by its rules; see the module.
 
     Args:
         name: what reports and folders call it.
         constraints: the rules.
-        source: gives the base puzzles of a split.
+        splits: gives the base puzzles; by default the shipped bank of that name.
+        environment: see `Task`; by default that of the class.
 
     Attributes:
         constraints: the rules.
@@ -184,8 +186,16 @@ class ConstraintTask(GridTask):
 
     is_unique = True
 
-    def __init__(self, name: str, constraints: Constraints, source: Source) -> None:
-        self.name, self.constraints, self._source = name, constraints, source
+    def __init__(
+        self,
+        name: str,
+        constraints: Constraints,
+        splits: Splits | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.constraints, self._splits = name, constraints, splits
+        if environment is not None:
+            self.environment = environment
         self.seq_len = constraints.num_cells
         self.symbols = ".." + SYMBOLS[: constraints.num_symbols]
         self.first_answer_token = OPEN if constraints.has_background else FIRST_SYMBOL
@@ -193,14 +203,28 @@ class ConstraintTask(GridTask):
 
     @property
     def board(self) -> Board:
-        """What a network must know of the board."""
+        """See `Task.board`."""
         rules = self.constraints
         return Board(self.vocab_size, self.seq_len, rules.by_weights(), has_background=rules.has_background)
 
-    def puzzles(self, split: Split) -> Puzzles:
+    def puzzles(self, split: Split) -> PuzzleSource:
         """The base puzzles of a split."""
-        check_split(split)
-        return self._source(split)
+        return load_bank(self.name, split) if self._splits is None else self._splits(split)
+
+    def num_puzzles(self, split: Split) -> int:
+        """How many base puzzles a split has; a bank is not read for it."""
+        return bank_size(self.name, split) if self._splits is None else len(self._splits(split))
+
+    @property
+    def alphabet(self) -> Mapping[str, int]:
+        """The symbols, and any of ``.0_*-?·`` for an open cell."""
+        known = {symbol: FIRST_SYMBOL + s for s, symbol in enumerate(self.symbols[FIRST_SYMBOL:])}
+        return dict.fromkeys(BLANK_CHARACTERS, OPEN) | known
+
+    @property
+    def legend(self) -> str:
+        """See `Task.legend`."""
+        return f"the symbols {' '.join(self.symbols[FIRST_SYMBOL:])}, or one of {BLANK_CHARACTERS} for an open cell"
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Other names for the symbols; cells stay."""
@@ -232,13 +256,6 @@ class ConstraintTask(GridTask):
         present = presence(self.constraints, answers)
         crowded = (counts(self.constraints, present) > 1).float()
         return ((self.constraints.members.T @ crowded) * present).sum(2) > 0
-
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line of symbols, with any of ``.0_*-?·`` for an open cell; raise `PuzzleError` on others."""
-        known = {symbol: FIRST_SYMBOL + s for s, symbol in enumerate(self.symbols[FIRST_SYMBOL:])}
-        alphabet = dict.fromkeys(BLANK_CHARACTERS, OPEN) | known
-        expected = f"the symbols {' '.join(known)}, or one of {BLANK_CHARACTERS} for an open cell"
-        return read_symbols(text, alphabet, self.seq_len, self.name, expected)
 
     def parse(self, text: str) -> Tensor:
         """Read a puzzle as `read_grid` does; raise `PuzzleError` if its givens clash, too."""
@@ -311,8 +328,3 @@ def rows_and_columns(size: int) -> tuple[Kind, Kind]:
     """The rows and columns of a square board, which share a network's weights."""
     cells = np.arange(size**2).reshape(size, size)
     return Kind.of("row", cells, weights="line"), Kind.of("column", cells.T, weights="line")
-
-
-def split_source(splits: Mapping[Split, Puzzles]) -> Source:
-    """A source of puzzles that are there already."""
-    return lambda split: splits[split]

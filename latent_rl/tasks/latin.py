@@ -1,13 +1,10 @@
 """Latin squares with holes (quasigroup completion): every symbol once in every row and column."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Source
+from latent_rl.tasks.base import Splits
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, renamed, rows_and_columns
 from latent_rl.types import Symmetry
 
@@ -19,7 +16,7 @@ class Latin(ConstraintTask):
         name: the registered name; a shipped bank has the same.
         size: n, 5..12.
         open_share: least and greatest share of holes in the bank's puzzles.
-        source: gives the base puzzles of a split; by default the shipped bank of that name.
+        splits: gives the base puzzles; by default the shipped bank of that name.
 
     Raises:
         InvalidValueError: a size out of range.
@@ -29,12 +26,12 @@ class Latin(ConstraintTask):
     """The n that there may be."""
 
     def __init__(
-        self, name: str, size: int, open_share: tuple[float, float] = (0.4, 0.6), source: Source | None = None
+        self, name: str, size: int, open_share: tuple[float, float] = (0.4, 0.6), splits: Splits | None = None
     ) -> None:
         if size not in self.sizes:
             raise InvalidValueError(f"the size of a Latin square must be in 5..12; got {size}.")
         self.size, self.open_share = size, open_share
-        super().__init__(name, Constraints(size**2, size, rows_and_columns(size)), source or partial(load_bank, name))
+        super().__init__(name, Constraints(size**2, size, rows_and_columns(size)), splits)
         self.num_symmetry_draws = 3 * size + 1
 
     def symmetry(self, draws: Tensor) -> Symmetry:

@@ -4,7 +4,6 @@ import torch
 
 from latent_rl.envs.core import Core
 from latent_rl.envs.state import State
-from latent_rl.fit import board_of
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.registry import make_task
 
@@ -13,7 +12,7 @@ TASK = make_task("sudoku4x4")
 
 def core() -> Core:
     torch.manual_seed(0)
-    config = SymbolsConfig(**vars(board_of(TASK)), width=8)
+    config = SymbolsConfig(**vars(TASK.board), width=8)
     reasoner = Symbols(config, compute_dtype=torch.float32).requires_grad_(False).eval()
     return Core(TASK, reasoner, horizon=12, actions=("halt", "refine", "restart_noise", "restart_view"))
 

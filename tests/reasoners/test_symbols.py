@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
-from latent_rl.fit import board_of, check_fits, fitted
+from latent_rl.fit import check_fits, fitted
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.base import draw_symmetry
@@ -22,7 +22,7 @@ from latent_rl.types import Board, Carry, Symmetry
 def network(name: str, **shape: int) -> Symbols:
     """An untrained float32 network; the same one each time."""
     torch.manual_seed(0)
-    config = SymbolsConfig(**vars(board_of(make_task(name))), **{"width": 8, **shape})
+    config = SymbolsConfig(**vars(make_task(name).board), **{"width": 8, **shape})
     return Symbols(config, compute_dtype=torch.float32).requires_grad_(False).eval()
 
 
@@ -178,7 +178,7 @@ def test_a_checkpoint_with_damaged_units_is_refused(tmp_path: Path) -> None:
 def test_it_learns_small_boards(tmp_path: Path, batching: str) -> None:
     """4x4 Sudoku within seconds."""
     torch.manual_seed(0)
-    config = SymbolsConfig(**vars(board_of(make_task("sudoku4x4"))), width=16)
+    config = SymbolsConfig(**vars(make_task("sudoku4x4").board), width=16)
     training = TrainConfig(
         task="sudoku4x4", num_batches=30, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.9, num_validation=100,
         validate_every=30, validation_steps=8, batching=batching,

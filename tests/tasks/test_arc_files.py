@@ -19,7 +19,7 @@ from latent_rl.fit import matched
 from latent_rl.reasoners.checkpoint import CONFIG, save_reasoner
 from latent_rl.reasoners.trm import TRM
 from latent_rl.storage.identifiers import BLANK, IDENTIFIERS, read_identifiers, write_identifiers
-from latent_rl.tasks.arc.data import arc_sets, load_arc
+from latent_rl.tasks.arc.files import arc_sets, load_arc
 from latent_rl.tasks.arc.grids import Augmentations, Grid, draw_augmentations
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import first

@@ -165,7 +165,8 @@ def test_givens_that_clash_are_told_by_their_unit() -> None:
 
 def test_a_path_of_two_colours() -> None:
     """By hand: one given decides a path of four vertices, none leaves two ways."""
-    path = Colouring("path", 4, 2, [(0, 1), (1, 2), (2, 3)], source=lambda split: Puzzles.unlabelled(torch.ones(1, 4)))
+    boards = torch.ones(1, 4, dtype=torch.int64)
+    path = Colouring("path", 4, 2, [(0, 1), (1, 2), (2, 3)], splits=lambda split: Puzzles.unlabelled(boards))
     assert path.format(path.solve(path.parse("..1."))) == "1212"
     assert path.is_ambiguous(torch.stack([path.parse("...."), path.parse("..1.")])).tolist() == [True, False]
     with pytest.raises(PuzzleError, match="exactly one answer to be solved; this one has several"):

@@ -19,7 +19,7 @@ from latent_rl.tasks.base import SPLITS, Task, first
 from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.files.overlap import note_repeated, num_repeated
 from latent_rl.tasks.files.stored import StoredPuzzles
-from latent_rl.tasks.labelled import Unruled
+from latent_rl.tasks.labelled import TokenTask
 from latent_rl.tasks.registry import make_task
 from latent_rl.tasks.sudoku.task import Sudoku
 
@@ -68,9 +68,11 @@ def test_boards_of_several_sizes_have_no_rules(tmp_path: Path) -> None:
         array[:, -4:] = padding
         np.save(path, array)
     task = make_task(str(folder))
-    assert isinstance(task, Unruled)
+    assert isinstance(task, TokenTask)
     assert (first(task, "train", 30).labels[:, -4:] == 0).all()
     assert (first(task, "train", 30).inputs[:, -4:] == 0).all()
+    puzzles = first(task, "train", 30)
+    assert task.verify(puzzles.inputs, puzzles.labels.masked_fill(puzzles.labels == 0, 3)).all()
 
 
 def test_a_pad_among_boards_without_one_is_damage(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_indices_that_do_not_rise(indices: list[int], dtype: type, tmp_path: Pat
         ({"num_puzzle_identifiers": 10**18}, "num_puzzle_identifiers must be"),
         ({"num_puzzle_identifiers": -1}, "num_puzzle_identifiers must be"),
         ({"ignore_label_id": "x"}, "ignore_label_id must be"),
-        ({"pad_id": 3}, "must have pad_id 0"),
+        ({"pad_id": 3}, "pad_id must be 0"),
         ({"sets": [3]}, "must name one set"),
         ({"sets": ["../../x"]}, r"whole \.npy file"),
         ({"sets": "all"}, "must name one set"),
@@ -304,7 +306,7 @@ def test_nothing_is_said_where_nothing_is_repeated(tmp_path: Path, caplog: pytes
 
 def test_many_puzzles_are_looked_through_in_no_time() -> None:
     inputs = torch.randint(1, 11, (200_000, 81), dtype=torch.uint8)
-    many = StoredPuzzles(inputs, inputs, vocab_size=11, least_label=1, source="many")
+    many = StoredPuzzles(inputs, inputs, vocab_size=11, least_label=1, origin="many")
     few = replace(many, inputs=inputs[50_000:50_400], labels=inputs[50_000:50_400])
     started = time.monotonic()
     assert num_repeated(many, few) == 400

@@ -16,6 +16,7 @@ from latent_rl.tasks.bank import bank_facts, load_bank
 from latent_rl.tasks.base import SPLITS, Task, draw_symmetry, first, sample
 from latent_rl.tasks.files.puzzle_io import read_puzzles
 from latent_rl.tasks.grids import MASKED
+from latent_rl.tasks.maze.task import Maze
 from latent_rl.tasks.registry import TASKS, make_task, task_names
 from latent_rl.tasks.sudoku.make_bank import canonical_form, make_bank
 from latent_rl.tasks.sudoku.search import COMPILED
@@ -315,3 +316,20 @@ def test_unknown_names_and_counts() -> None:
     assert len(first(NINE, "test", 10_000)) == 3000
     assert make_task(NINE) is NINE
     assert set(task_names()) == set(TASKS)
+
+
+def test_counts_are_known_without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`latent-rl tasks` lists them; to draw all mazes takes seconds."""
+    sized = [make_task(name) for name in ("sudoku4x4", "sudoku9x9", "nqueens6", "nqueens8")] + [
+        Maze("maze6", 6, counts=(30, 10, 20), min_steps=6)
+    ]
+    expected = [[len(task.puzzles(split)) for split in SPLITS] for task in sized]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("nothing may be drawn")
+
+    for drawing in ("constraints.load_bank", "nqueens.task.draw_splits", "maze.task.draw_mazes"):
+        monkeypatch.setattr(f"latent_rl.tasks.{drawing}", refuse)
+    assert [[task.num_puzzles(split) for split in SPLITS] for task in sized] == expected
+    with pytest.raises(UnknownNameError, match="unknown split"):
+        sized[0].num_puzzles("tests")

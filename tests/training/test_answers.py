@@ -9,7 +9,6 @@ from helpers import random_reasoner
 
 from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
-from latent_rl.fit import board_of
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.base import draw_symmetry
 from latent_rl.tasks.registry import make_task
@@ -94,7 +93,7 @@ def test_it_learns_queens(tmp_path: Path) -> None:
     solved = {}
     for answers in ("nearest", "label"):
         torch.manual_seed(0)
-        network = Symbols(SymbolsConfig(**vars(board_of(task)), width=16), torch.float32)
+        network = Symbols(SymbolsConfig(**vars(task.board), width=16), torch.float32)
         config = replace(CONFIG, answers=answers, num_batches=150, batch_size=32, muon_lr=5e-3)
         trained = train(config, network, tmp_path / answers)
         solved[answers] = evaluate_fixed(trained, task, task.puzzles("test"), 16).solved_rate[-1].item()

@@ -34,7 +34,8 @@ class BoardText:
     """
 
     def __init__(self, task: Task) -> None:
-        self.task, self.num_cells = task, task.seq_len
+        self.task = task
+        self.num_cells = task.seq_len
         side = math.isqrt(task.seq_len)
         self.side = side if 1 < side**2 == task.seq_len else 0
         tokens = {symbol: token for symbol in _SYMBOLS if (token := _token(task, symbol)) is not None}
@@ -42,8 +43,7 @@ class BoardText:
         self._known = "".join(tokens)
         self.blank = next((symbol for symbol in "._" if symbol in tokens), None)
         self.blanks = frozenset(s for s, token in tokens.items() if self.blank and token == tokens[self.blank])
-        comment: str = getattr(task, "comment", "#")
-        self.comment = comment if comment[:1] not in self.symbols else ""
+        self.comment = "" if task.comment[:1] in self.symbols else task.comment
         self._group = re.compile(f"[^{re.escape(''.join(set(_SEPARATORS) - self.symbols))}]+")
 
     def cells(self, text: str, count: int) -> str | None:
@@ -105,6 +105,18 @@ class BoardText:
         written = [symbol for symbol in "".join(self._group.findall(text)) if symbol != " "]
         known = sum(symbol in self.symbols for symbol in written)
         return count / 2 <= len(written) <= _MANY * count and 3 * known >= 2 * len(written)
+
+    def looks_like_a_puzzle(self, line: str) -> bool:
+        """Whether a line is a puzzle, or one with a mistake in it, rather than words."""
+        return any(self.resembles(part, self.num_cells) for part in (line, *self.words(line)))
+
+    def objection(self, line: str) -> str:
+        """Why a line is no board."""
+        try:
+            self.task.read_grid(line if " " in self.symbols else line.strip())
+        except PuzzleError as error:
+            return str(error)
+        return f"a {self.task.name} puzzle must have {self.num_cells} symbols, in one line or in the lines of a board."
 
     def _separated(self, text: str, count: int, blank: str) -> str | None:
         """A cell between each two separators."""

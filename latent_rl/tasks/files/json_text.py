@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from latent_rl.storage.atomic import MAX_JSON
-from latent_rl.tasks.files.layouts import Line
+from latent_rl.tasks.files.text import Line
 
 
 def as_lines(lines: Iterator[Line], num_cells: int) -> Iterator[Line]:

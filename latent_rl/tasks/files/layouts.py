@@ -1,20 +1,16 @@
 """The layouts in which people keep puzzles in a text: lines, words among others, tables, boards."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
-from latent_rl.errors import PuzzleError
 from latent_rl.tasks.files.board_text import BoardText
+from latent_rl.tasks.files.columns import DELIMITERS, Header, split_fields
+from latent_rl.tasks.files.text import Line
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-"""What may stand between the columns of a table; spaces may, too."""
 _SHOWN = 200
 """Characters of a text that is no puzzle that are kept."""
-Line = tuple[int, str]
-"""Its number, from 1, and its text without what ends it."""
 
 
 class Row(NamedTuple):
@@ -63,7 +59,7 @@ class Lines:
                 yield Row(number, cells)
             elif not text.is_empty(line):
                 cells = text.cells(text.without_comment(line), count)
-                yield Row(number, cells) if cells else _bad(number, line, objection(text, line))
+                yield Row(number, cells) if cells else _bad(number, line, text.objection(line))
 
 
 @dataclass(frozen=True)
@@ -97,26 +93,7 @@ class Words:
             elif not text.is_empty(line):
                 longest = max(text.words(line), key=len, default="")
                 wrong = f"the line must have {self.count} boards; got {len(boards)}." if boards else None
-                yield _bad(number, line, wrong or objection(text, longest))
-
-
-class Header(NamedTuple):
-    """A table's first line, or what can be told of one that has no names."""
-
-    line: int
-    delimiter: str
-    names: list[str]
-    is_header: bool = True
-
-    def first_of(self, names: Iterable[str]) -> int | None:
-        """Where the first column with one of these names is."""
-        return next((place for place, name in enumerate(self.names) if name in names), None)
-
-    def places(self, columns: Iterable[str]) -> list[int]:
-        """Where the columns of these names, or numbers, are."""
-        return [
-            number - 1 if (number := column_number(name)) else self.names.index(plain_name(name)) for name in columns
-        ]
+                yield _bad(number, line, wrong or text.objection(longest))
 
 
 @dataclass(frozen=True)
@@ -155,7 +132,7 @@ class Table:
                 solved = None if answer is None else text.cells(fields[answer], count) or fields[answer].strip() or None
                 yield Row(number, cells, solved)
             else:
-                yield _bad(number, fields[question], objection(text, fields[question]))
+                yield _bad(number, fields[question], text.objection(fields[question]))
 
 
 class _Kind(Enum):
@@ -286,37 +263,6 @@ def _without_rules(marks: list[_Mark]) -> list[_Mark]:
     others = {symbol for mark in marks if mark.kind is _Kind.ROW for symbol in mark.cells}
     are_cells = not others or not others.isdisjoint("-_")
     return [mark for mark in marks if are_cells or mark.kind is not _Kind.DASHES]
-
-
-def objection(text: BoardText, line: str) -> str:
-    """Why a line is no board."""
-    try:
-        text.task.read_grid(line if " " in text.symbols else line.strip())
-    except PuzzleError as error:
-        return str(error)
-    return f"a {text.task.name} puzzle must have {text.num_cells} symbols, in one line or in the lines of a board."
-
-
-def column_number(name: str) -> int | None:
-    """The number of a column, from 1, if it is called by that."""
-    return int(name) or None if name.isdecimal() and len(name) < 10 else None
-
-
-def plain_name(name: str) -> str:
-    """The name of a column in small letters, without quotes and spaces."""
-    return name.strip().strip('"').casefold()
-
-
-def split_fields(line: str, delimiter: str) -> list[str]:
-    """The fields of a line of a table; a space stands for any number of them."""
-    if delimiter == " ":
-        return line.split()
-    if '"' not in line:
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
-    except csv.Error:  # a quote that never ends, say: then it is a symbol like any other
-        return line.split(delimiter)
 
 
 def _bad(number: int, written: str, reason: str) -> Row:

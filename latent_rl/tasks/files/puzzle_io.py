@@ -1,38 +1,26 @@
-"""Read a user's puzzles from a file, or from standard input, in whichever of the `layouts` they are."""
+"""Read a user's puzzles, with their answers, from a file or a text in whichever of the `layouts` they are."""
 
-import bz2
-import gzip
-import io
-import lzma
-import sys
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError, one_line
+from latent_rl.errors import PuzzleError
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.json_text import as_lines
-from latent_rl.tasks.files.layouts import Line, Row
-from latent_rl.tasks.files.recognition import NoPuzzleError, Reading, recognize
+from latent_rl.tasks.files.layouts import Row
+from latent_rl.tasks.files.reading import Reading, read_text
+from latent_rl.tasks.files.recognition import NoPuzzleError
+from latent_rl.tasks.files.text import Line, source_name, text_lines
+from latent_rl.tasks.registry import TASKS
 from latent_rl.types import Puzzles
 
-STANDARD_STREAM = Path("-")
-"""Stands for standard input."""
-_MAX_LINE, _MAX_REST = 2**16, 256
-"""Characters of a line that are read, and how often as many may follow: what has more is no text of lines."""
-_COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
-}
-"""What opens a compressed file, by its first bytes."""
-_UNREADABLE = (OSError, EOFError, UnicodeError, ValueError, zlib.error, lzma.LZMAError)
+_LOOK_AT = 200
+"""Lines in which other tasks look for their puzzles."""
 
 
 class Collected(NamedTuple):
@@ -107,10 +95,7 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
             can't be read to its end.
         UnknownNameError: it has no such column.
     """
-    try:
-        return recognize(task, as_lines(text_lines(path), task.seq_len), columns)
-    except NoPuzzleError as error:
-        raise PuzzleError(f"{source_name(path)} {error}") from error
+    return _found(task, text_lines(path), columns, source_name(path))
 
 
 def read_board(task: Task, text: str) -> str:
@@ -120,10 +105,7 @@ def read_board(task: Task, text: str) -> str:
         PuzzleError: there is none, or more than one.
     """
     lines = enumerate(text.replace("\\n", "\n").split("\n"), 1)
-    try:
-        rows = list(islice(recognize(task, as_lines(lines, task.seq_len)).rows, 2))
-    except NoPuzzleError as error:
-        raise PuzzleError(f"the text {error}") from error
+    rows = list(islice(_found(task, lines, (), "the text").rows, 2))
     if len(rows) > 1:
         raise PuzzleError("there must be one puzzle; got several. Give a file of them.")
     if rows[0].error:
@@ -131,40 +113,22 @@ def read_board(task: Task, text: str) -> str:
     return rows[0].question
 
 
-def text_lines(path: Path) -> Iterator[Line]:
-    """The lines of a text file, compressed or not, or of standard input, by number.
-
-    Raises:
-        PuzzleError: it can't be read, or not to its end.
-    """
-    number = 0
+def _found(task: Task, lines: Iterator[Line], columns: tuple[str, ...], name: str) -> Reading:
+    """The puzzles of a text; where it has none, the error names it, and the task of which it has some."""
     try:
-        with _opened(path) as file:
-            while line := file.readline(_MAX_LINE):
-                number += 1
-                if len(line) == _MAX_LINE and not any(_ends_line(file) for _ in range(_MAX_REST)):
-                    raise PuzzleError(f"{source_name(path)} must be a text of lines; line {number} does not end.")
-                yield number, line.rstrip("\n")
-    except _UNREADABLE as error:
-        if isinstance(error, PuzzleError):
-            raise
-        reason = getattr(error, "strerror", None) or one_line(error)
-        place = f", line {number + 1}," if number else ""
-        raise PuzzleError(f"{source_name(path)}{place} must be a readable text file: {reason}.") from error
+        return read_text(task, as_lines(lines, task.seq_len), columns)
+    except NoPuzzleError as error:
+        raise PuzzleError(f"{name} {error}{_other_task(task, error.head)}") from error
 
 
-@contextmanager
-def at_line(path: Path, number: int) -> Iterator[None]:
-    """Say of a `PuzzleError` in which line of which file it is."""
-    try:
-        yield
-    except PuzzleError as error:
-        raise PuzzleError(f"{source_name(path)}, line {number}: {error}") from error
-
-
-def source_name(path: Path) -> str:
-    """What messages call it."""
-    return "standard input" if path == STANDARD_STREAM else str(path)
+def _other_task(task: Task, head: list[Line]) -> str:
+    """Which task's puzzles the first lines of a text hold, if not this one's."""
+    for other in TASKS.values():
+        if other.seq_len != task.seq_len and other.has_rules:
+            with suppress(PuzzleError):
+                read_text(other, iter(head[:_LOOK_AT]))
+                return f" It is one of {other.name}: use --task {other.name}."
+    return ""
 
 
 def _with_answer(task: Task, row: Row) -> tuple[Tensor, Tensor]:
@@ -178,39 +142,3 @@ def _with_answer(task: Task, row: Row) -> tuple[Tensor, Tensor]:
     if not bool(task.verify(puzzle[None], label[None])):
         raise PuzzleError("the answer does not solve the question.")
     return puzzle, label
-
-
-def _ends_line(file: TextIO) -> bool:
-    """Skip more of a long line; whether that is the last of it."""
-    more = file.readline(_MAX_LINE)
-    return not more or more.endswith("\n")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    if path == STANDARD_STREAM and not hasattr(sys.stdin, "buffer"):  # somebody put another text in its place
-        yield sys.stdin or io.StringIO()
-        return
-    source: Any = nullcontext(sys.stdin.buffer) if path == STANDARD_STREAM else path.open("rb")
-    with source as file:
-        begins = file.peek(6)[:6]
-        if begins.startswith(b"PK\x03\x04"):
-            raise PuzzleError(
-                f"{source_name(path)} must be a text; it is a zip archive, as an Excel workbook is. Unpack it, or"
-                " save it as CSV."
-            )
-        for mark, unpacked in _COMPRESSED.items():
-            if begins.startswith(mark):
-                file = unpacked(file)
-                begins = file.peek(6)[:6]
-        is_utf16 = begins[:2] in (b"\xff\xfe", b"\xfe\xff")
-        # Bytes that are no text make a row that is no puzzle, not an error.
-        text = (
-            io.TextIOWrapper(file, "utf-16")
-            if is_utf16
-            else io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
-        )
-        try:
-            yield text
-        finally:
-            text.detach()

@@ -1,17 +1,18 @@
 """N-Queens completion: rules, symmetries, text."""
 
 import itertools
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import Source, Split
+from latent_rl.tasks.base import SPLITS, Split, Splits, check_split
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, rows_and_columns
-from latent_rl.tasks.grids import dihedral_maps, read_symbols
+from latent_rl.tasks.grids import dihedral_maps
 from latent_rl.tasks.nqueens.boards import HoldOut, completable, draw_splits, solutions
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
 """The tokens, as in the public datasets."""
@@ -35,7 +36,7 @@ class NQueens(ConstraintTask):
         hold_out: "boards": no board occurs in two splits, up to symmetry, but solutions do. "solutions": no
             solution that completes a held-out board, up to symmetry, occurs in training.
         seed: of the base boards.
-        source: gives the base boards of a split instead of a draw.
+        splits: gives the base boards instead of a draw.
 
     Raises:
         InvalidValueError: a size out of range, or a split without boards.
@@ -44,6 +45,17 @@ class NQueens(ConstraintTask):
     sizes = range(4, 13)
     """The n that there may be."""
     is_unique = False
+    environment = MappingProxyType(
+        {
+            "horizon": 32,
+            "reward": "constraints",
+            "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
+        }
+    )
+    """Closeness to the completion that is the label would punish the others; boards with several are decided by
+    commits."""
+    alphabet = MappingProxyType(_ALPHABET)
+    legend = "Q or 1 for a queen, or one of .0_- for no queen"
 
     def __init__(
         self,
@@ -53,16 +65,29 @@ class NQueens(ConstraintTask):
         counts: tuple[int, int, int] = (700, 100, 200),
         hold_out: HoldOut = "boards",
         seed: int = 0,
-        source: Source | None = None,
+        splits: Splits | None = None,
     ) -> None:
         if size not in self.sizes:
             raise InvalidValueError(f"the size of an N-Queens board must be in 4..12; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 board; got {counts}.")
-        self.size, self.counts, self.hold_out, self.seed = size, counts, hold_out, seed
+        self.size = size
+        self.counts = counts
+        self.hold_out = hold_out
+        self.seed = seed
         rules = Constraints(size**2, 1, (*rows_and_columns(size), *_diagonals(size)), has_background=True)
-        super().__init__(name, rules, source or self._draw)
-        self.num_symmetry_draws = 1
+        super().__init__(name, rules, splits)
+        self.symbols, self.num_symmetry_draws = "..Q", 1
+
+    def puzzles(self, split: Split) -> PuzzleSource:
+        """The base boards of a split."""
+        check_split(split)
+        return self._draw(split) if self._splits is None else self._splits(split)
+
+    def num_puzzles(self, split: Split) -> int:
+        """How many base boards a split has; none is drawn for it."""
+        check_split(split)
+        return self.counts[SPLITS.index(split)] if self._splits is None else len(self._splits(split))
 
     def _draw(self, split: Split) -> Puzzles:
         givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]
@@ -84,16 +109,8 @@ class NQueens(ConstraintTask):
         """Int64 [B, L]: row by row."""
         return torch.arange(self.seq_len).expand_as(inputs)
 
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line such as ``Q.......`` n times over: a Q for a queen, any of ``.0_-`` for an empty cell.
-
-        Raises:
-            PuzzleError: wrong length or an unknown symbol.
-        """
-        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q or 1 for a queen, or one of .0_- for no queen")
-
     def parse(self, text: str) -> Tensor:
-        """Read a board as `read_grid` does.
+        """Read a line such as ``Q.......`` n times over: a Q for a queen, any of ``.0_-`` for an empty cell.
 
         Raises:
             PuzzleError: wrong length, an unknown symbol, or queens that attack each other.
@@ -107,15 +124,6 @@ class NQueens(ConstraintTask):
                     f" row {other_row + 1}, column {other_column + 1}."
                 )
         return board
-
-    def format(self, tokens: Tensor) -> str:
-        """One line: ``Q`` for a queen and ``.`` for an empty cell."""
-        return "".join("Q" if token == QUEEN else "." for token in tokens.tolist())
-
-    def render(self, tokens: Tensor) -> str:
-        """Draw a board, one row a line."""
-        line = self.format(tokens)
-        return "\n".join(" ".join(line[start : start + self.size]) for start in range(0, self.seq_len, self.size))
 
     def is_ambiguous(self, inputs: Tensor) -> Tensor:
         """Bool [B]: the board has several completions."""

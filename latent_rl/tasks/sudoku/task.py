@@ -1,16 +1,16 @@
 """Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
 
-from functools import cached_property, lru_cache, partial
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latent_rl.errors import PuzzleError
-from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Source
+from latent_rl.tasks.base import Splits
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, renamed, rows_and_columns
-from latent_rl.tasks.grids import read_symbols
 from latent_rl.tasks.sudoku.singles import singles_rounds
 from latent_rl.types import Symmetry
 
@@ -30,22 +30,33 @@ def box_index(box_rows: int, box_columns: int) -> np.ndarray:
 class Sudoku(ConstraintTask):
     """Fill the blanks so that every row, column and box holds every digit once.
 
+    A Sudoku has one solution; the banks and `solve` see to that.
+
     Args:
         name: the registered name; a shipped bank of base puzzles has the same.
         box_rows: rows of a box; a board has N = box_rows * box_columns rows.
         box_columns: columns of a box.
         empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
-        source: gives the base puzzles of a split; by default the shipped bank of that name.
+        splits: gives the base puzzles; by default the shipped bank of that name.
+        environment: see `Task`; by default that of any task.
     """
 
     def __init__(
-        self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int], source: Source | None = None
+        self,
+        name: str,
+        box_rows: int,
+        box_columns: int,
+        empties: tuple[int, int],
+        splits: Splits | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
-        self.box_rows, self.box_columns, self.empties = box_rows, box_columns, empties
+        self.box_rows = box_rows
+        self.box_columns = box_columns
+        self.empties = empties
         self.size = box_rows * box_columns
         boxes = np.argsort(box_index(box_rows, box_columns), kind="stable").reshape(self.size, -1)
         kinds = (*rows_and_columns(self.size), Kind.of("box", boxes))
-        super().__init__(name, Constraints(self.size**2, self.size, kinds), source or partial(load_bank, name))
+        super().__init__(name, Constraints(self.size**2, self.size, kinds), splits, environment)
         bands, stacks = self.size // box_rows, self.size // box_columns
         self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
 
@@ -53,6 +64,16 @@ class Sudoku(ConstraintTask):
     def units(self) -> Tensor:
         """Int64 [3N, N]: the cells of every row, column and box."""
         return torch.from_numpy(self.constraints.table)
+
+    @property
+    def alphabet(self) -> Mapping[str, int]:
+        """Digits, and any of ``.0_*-xX?·`` for a blank."""
+        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
+
+    @property
+    def legend(self) -> str:
+        """See `Task.legend`."""
+        return f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
@@ -79,16 +100,6 @@ class Sudoku(ConstraintTask):
         digits, known = (labels - BLANK - 1).numpy(), self.is_given(inputs).numpy()
         rounds = torch.from_numpy(singles_rounds(digits, known, self.units.numpy()))
         return (rounds + draws).argsort(1).argsort(1)
-
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-xX?·`` for a blank.
-
-        Raises:
-            PuzzleError: wrong length, or a symbol that is no digit of this size.
-        """
-        alphabet = dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
-        expected = f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
-        return read_symbols(text, alphabet, self.seq_len, self.name, expected)
 
     def render(self, tokens: Tensor) -> str:
         """Draw a board with its boxes."""
