@@ -245,7 +245,7 @@ def test_an_absurd_shape_takes_no_memory(folder: Path, monkeypatch: pytest.Monke
 
 
 def test_a_network_that_looks_at_its_numbers_loads_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Curious(checkpoint.TRM):
+    class Curious(checkpoint.TRM):  # final, but for this test
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.scale = self.head.abs().max().item()

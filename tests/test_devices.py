@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from latent_rl.envs.observations import StepView, cell_confidence, pooled_states, step_features
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
-from latent_rl.reasoners.base import chosen_device, device_of
+from latent_rl.reasoners.engine import chosen_device, device_of
 from latent_rl.reasoners.trm import TRM
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.episodes import plan_batch, supervise

@@ -9,10 +9,12 @@ import tyro
 
 from latent_rl.config import DEPTH, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.base import chosen_device
+from latent_rl.reasoners.base import ReasonerModule, Resizable
+from latent_rl.reasoners.cells import LAYERS, CellConfig
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.reasoners.feedforward import MATCHES
-from latent_rl.reasoners.trm import LAYERS, TRM, TRMConfig
+from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.storage.stops import resumable
 from latent_rl.tasks.base import Task, num_puzzle_ids
 from latent_rl.tasks.files.overlap import note_repeated
@@ -102,21 +104,21 @@ class Train:
             if parallel.rank() == 0:
                 print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
-    def _new_reasoner(self, task: Task, device: torch.device) -> TRM:
+    def _new_reasoner(self, task: Task, device: torch.device) -> ReasonerModule:
         config = self._shape(task)
         check_weights(config, device)
         torch.manual_seed(self.train.seed)
         reasoner = make_reasoner(config)
         if self.init is not None:
             start = load_reasoner(self.init)
-            if start.seq_len != task.seq_len:
+            if isinstance(start, Resizable) and start.seq_len != task.seq_len:
                 start = start.resized(task.seq_len) or start
             if start.config != config:
                 raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
             reasoner.load_state_dict(start.state_dict())
         return reasoner.to(device)
 
-    def _shape(self, task: Task) -> TRMConfig:
+    def _shape(self, task: Task) -> CellConfig:
         """What was asked for; the architecture's own defaults elsewhere."""
         for name in MEANINGLESS[self.architecture]:
             if getattr(self, name):

@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latent_rl.config import COUNT, DEPTH, SHARE, check_fields, from_dict
-from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, one_line
+from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, lookup, one_line
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
@@ -144,6 +144,8 @@ def _mismatch(path: Path) -> str:
 @overload
 def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM: ...
 @overload
+def make_reasoner(config: TRMConfig | HRMConfig, compute_dtype: torch.dtype | None = None) -> TRM | HRM: ...
+@overload
 def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule: ...
 def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
     """The module that a config describes, with random weights."""
@@ -166,10 +168,7 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     folder = reasoner_folder(name_or_path)
     facts = read_json(folder / CONFIG)
     try:
-        architecture = str(facts.get("architecture"))
-        if architecture not in ARCHITECTURES:
-            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
-        _, config_class = ARCHITECTURES[architecture]
+        _, config_class = lookup("architecture", facts.get("architecture"), ARCHITECTURES)
         config = from_dict(config_class, facts.get("reasoner"))
         expected = weights_of(config)
     except (TypeError, LatentRLError) as error:

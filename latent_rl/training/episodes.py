@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from latent_rl.reasoners.base import Reasoner, device_of
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.engine import device_of
 from latent_rl.tasks.base import Task
 from latent_rl.training import parallel
 from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, reveal

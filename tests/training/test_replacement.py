@@ -212,13 +212,13 @@ def test_halting_is_decided_against_zero_or_against_going_on(
     assert wants_halt(output, has_continue_value=True).tolist() == [compared]
 
 
-def small_hrm() -> TRM:
+def small_hrm() -> HRM:
     torch.manual_seed(0)
     shape = HRMConfig(vocab_size=TASK.vocab_size, seq_len=TASK.seq_len, width=16, num_supervision_steps=3)
     return undecided(HRM(shape, torch.float32))
 
 
-def value_by_hand(reasoner: TRM, inputs: Tensor, carry: Carry, index: int, row: int, is_last: bool) -> float:
+def value_by_hand(reasoner: HRM, inputs: Tensor, carry: Carry, index: int, row: int, is_last: bool) -> float:
     _, following = reasoner.step(inputs, carry, index)
     halt, go_on = following.halt_logit[row].item(), following.continue_logit[row].item()
     return 1 / (1 + math.exp(-(halt if is_last else max(halt, go_on))))

@@ -37,7 +37,7 @@ RUNS: dict[str, tuple[str, TrainConfig]] = {
 }
 
 
-def fresh(architecture: str = "trm") -> TRM:
+def fresh(architecture: str = "trm") -> TRM | HRM:
     if architecture == "trm":
         return undecided(random_reasoner())
     torch.manual_seed(0)
