@@ -18,7 +18,6 @@ from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.base import has_rules
 from latent_rl.types import matches
 
 Condition = Callable[[State], Tensor]
@@ -163,7 +162,7 @@ def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
     Raises:
         InvalidValueError: it is the verifier, and no rules are known.
     """
-    if name == "verifier" and not has_rules(core.task):
+    if name == "verifier" and not core.task.has_rules:
         raise InvalidValueError(
             f"a policy that verifies needs the rules of the task, and those of {core.task.name} are not known: only its"
             " labels could answer. Choose another policy, such as rule or threshold."

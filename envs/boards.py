@@ -14,7 +14,7 @@ from torch import Tensor
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.state import State
-from latent_rl.tasks.base import Task, clashes, has_rules
+from latent_rl.tasks.base import Task
 from latent_rl.types import Puzzles, matches
 
 Kind = Literal["given", "committed", "answer", "blank"]
@@ -117,7 +117,7 @@ def wrong_cells(task: Task, puzzles: Puzzles, answers: Tensor) -> Tensor:
     known = (puzzles.labels != 0).any(1)
     if bool(known.any()):
         known = known & ~task.is_ambiguous(puzzles.inputs)
-    wrong = torch.where(known[:, None], ~matches(answers, puzzles.labels), clashes(task, answers))
+    wrong = torch.where(known[:, None], ~matches(answers, puzzles.labels), task.clashes(answers))
     wrong = wrong & ~task.is_given(puzzles.inputs)
     return wrong & ~task.verify(puzzles.inputs, answers)[:, None] if bool(wrong.any()) else wrong
 
@@ -308,6 +308,6 @@ def boards_of(
 
 def _outcome(task: Task, state: State) -> Outcome:
     """How the one episode ended."""
-    if not has_rules(task) and not bool(state.puzzles.labels.any()):
+    if not task.has_rules and not bool(state.puzzles.labels.any()):
         return "ended"
     return "solved" if bool(task.verify(state.puzzles.inputs, state.submission)) else "not solved"

@@ -14,44 +14,11 @@ from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, UnknownNameError
 from latent_rl.reasoners.base import Reasoner
-from latent_rl.tasks.base import Split, Task, has_rules
-from latent_rl.tasks.nqueens.task import NQueens
+from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
 
-_HORIZONS = {
-    "sudoku4x4": 16,
-    "sudoku6x6": 16,
-    "sudoku9x9": 16,
-    "sudoku9x9-hard": 128,
-    "sudoku9x9-minimal": 128,
-    "maze10": 32,
-    "maze30": 128,
-    "arc1-small": 16,
-    "arc1": 16,
-    "arc2": 16,
-}
-_QUEENS = {
-    "horizon": 32,
-    "reward": "constraints",
-    "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
-}
-"""Many boards have several completions, and closeness to the one that is the label would punish the others. Such boards
-are decided by commits."""
 NEEDS_RULES = {"reward": "constraints", "observation": "verifier", "submit": "verified"}
 """What asks the rules of the task, by field. Where none are known, the label would answer in their place."""
-
-
-def own_settings(task: Task) -> Mapping[str, Any]:
-    """The fields of `EnvConfig` that the task has other than the default.
-
-    A task of a user's brings its own as the attribute `environment`, a mapping such as `{"horizon": 32}`.
-    """
-    own: Mapping[str, Any] | None = getattr(task, "environment", None)
-    if own is not None:
-        return own
-    if isinstance(task, NQueens):
-        return _QUEENS
-    return {"horizon": _HORIZONS[task.name]} if task.name in _HORIZONS else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +62,7 @@ class EnvConfig:
         make_action_mode(self.actions)
         task = make_task(self.task)
         for field, value in NEEDS_RULES.items():
-            if getattr(self, field) == value and not has_rules(task):
+            if getattr(self, field) == value and not task.has_rules:
                 raise InvalidValueError(
                     f"{field}={value!r} needs the rules of the task, and those of {task.name} are not known: only its"
                     f" labels could answer. Choose another {field}."
@@ -121,10 +88,9 @@ class EnvConfig:
             return _from_any(cls, vars(task) | changes)
         if isinstance(task, Path):
             task = str(task)
-        if not isinstance(task, str) and not hasattr(task, "puzzles"):
+        if not isinstance(task, str | Task):
             raise InvalidValueError(f"the task must be a task, its name, or a folder of puzzles; got {task!r}.")
-        settings = own_settings(make_task(task))
-        return _from_any(cls, {**settings, **changes, "task": task})
+        return _from_any(cls, {**make_task(task).environment, **changes, "task": task})
 
 
 def with_time_limit(changes: Mapping[str, Any], max_episode_steps: int | None) -> dict[str, Any]:

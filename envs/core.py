@@ -32,7 +32,7 @@ from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shared_reasoner, shipped_reasoners
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import TASKS, make_task
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 _LEAST = STEP_FEATURES.index("least_confidence")
 _PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM = 0, 1, 2
@@ -60,7 +60,7 @@ class Core:
         task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
         reasoner: str | Path | Reasoner | None = None,
         *,
-        puzzles: Puzzles | None = None,
+        puzzles: PuzzleSource | None = None,
         **changes: Any,
     ) -> None:
         config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
@@ -85,10 +85,10 @@ class Core:
         self.observation, self.horizon, self.cost_per_pass = config.observation, config.horizon, config.cost_per_pass
         self.solve_bonus, self.gamma = config.solve_bonus, config.gamma
 
-    def _draw_from(self, puzzles: Puzzles | None) -> None:
+    def _draw_from(self, puzzles: PuzzleSource | None) -> None:
         self._augment = self.config.split == "train" and puzzles is None
         self._base = self.task.puzzles(self.config.split) if puzzles is None else puzzles
-        if not isinstance(self._base, Puzzles) or not len(self._base):
+        if not isinstance(self._base, PuzzleSource) or not len(self._base):
             raise InvalidValueError(f"puzzles must be at least one, as `Puzzles`; got {type(self._base).__name__}.")
 
     def _changed(self, **changes: Any) -> Self:

@@ -18,7 +18,7 @@ _EXPORTS = {
     "Puzzles": "latent_rl.types",
     "ReasonerOutput": "latent_rl.types",
     "LatentRLError": "latent_rl.errors",
-    "GridTask": "latent_rl.tasks.grids",
+    "Task": "latent_rl.tasks.base",
     "make_task": "latent_rl.tasks.registry",
     "task_names": "latent_rl.tasks.registry",
     "ReasonerModule": "latent_rl.reasoners.base",
@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.reasoners.public.checkpoints import load_public_checkpoint as load_public_checkpoint
     from latent_rl.reasoners.trm import TRM as TRM
     from latent_rl.reasoners.trm import TRMConfig as TRMConfig
-    from latent_rl.tasks.grids import GridTask as GridTask
+    from latent_rl.tasks.base import Task as Task
     from latent_rl.tasks.registry import make_task as make_task
     from latent_rl.tasks.registry import task_names as task_names
     from latent_rl.training.trainer import TrainConfig as TrainConfig

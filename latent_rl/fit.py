@@ -1,6 +1,5 @@
 """Does a reasoner fit a task: vocabulary, length, and what puzzle ids mean to both."""
 
-import math
 from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
@@ -9,8 +8,7 @@ from latent_rl.reasoners.base import Reasoner, Resizable
 from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
 from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
-from latent_rl.tasks.arc.task import Arc
-from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.tasks.base import Task
 
 
 def check_fits(reasoner: Reasoner, task: Task) -> None:
@@ -26,7 +24,7 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
             " Use a reasoner trained on this task."
         )
     known = getattr(getattr(reasoner, "config", None), "num_puzzle_ids", 0)
-    if known and (asked := num_puzzle_ids(task)) not in (0, known):
+    if known and (asked := task.num_puzzle_ids) not in (0, known):
         raise InvalidValueError(
             f"the reasoner must have an embedding for each of the {asked} puzzle ids of {task.name}; it has {known}, so"
             " they mean other puzzles. Use a reasoner trained on this task."
@@ -48,8 +46,8 @@ def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
 def matched(task: Task, reasoner: str | Path) -> Task:
     """The task, posed under the puzzle ids that a reasoner was trained with.
 
-    What they mean is told by the `identifiers.json` that training and import leave beside the reasoner. An ARC task
-    takes them over, augmentations included, whatever it would have used itself; tasks of other kinds must have them.
+    What they mean is told by the `identifiers.json` that training and import leave beside the reasoner. A task takes
+    them over that can, as ARC's do, augmentations included, whatever it would have used itself; others must have them.
 
     Args:
         task: any; one whose puzzles have no ids, or for a reasoner without embeddings, is returned as it is.
@@ -64,11 +62,11 @@ def matched(task: Task, reasoner: str | Path) -> Task:
     shape = facts.get("reasoner")
     if not isinstance(shape, dict):
         return task  # loading the reasoner says what is wrong
-    if isinstance(task, Arc) and isinstance(task.version, Path):
-        task = _on_canvas(task, shape.get("seq_len"))
-    if not shape.get("num_puzzle_ids") or not num_puzzle_ids(task):
+    if isinstance(seq_len := shape.get("seq_len"), int):
+        task = task.on_canvas(seq_len)
+    if not shape.get("num_puzzle_ids") or not task.num_puzzle_ids:
         return task
-    names, recorded = getattr(task, "identifiers", None), facts.get("puzzle_ids")
+    names, recorded = task.identifiers, facts.get("puzzle_ids")
     if recorded is None:
         note(
             f"{reasoner} does not tell what its {shape['num_puzzle_ids']} puzzle ids mean; they are taken for those of"
@@ -77,27 +75,15 @@ def matched(task: Task, reasoner: str | Path) -> Task:
         return task
     if names is not None and meaning(names) == recorded:
         return task
-    if not isinstance(task, Arc):
-        raise InvalidValueError(
-            f"the reasoner must be trained under the puzzle ids of {task.name}; {reasoner} was trained under others."
-            f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
-        )
     trained = read_identifiers(folder / IDENTIFIERS)
     if meaning(trained) != recorded or len(trained) != shape["num_puzzle_ids"]:
         raise CheckpointError(
             f"{folder / IDENTIFIERS} must name the puzzle ids of the reasoner beside it; it is damaged or another's."
         )
-    task = task.known_as(trained)
-    if not any(riddle.split == "test" for riddle in task.riddles):
+    known = task.known_as(trained)
+    if known is None:
         raise InvalidValueError(
-            f"the reasoner must have embeddings of tasks of {task.name}; {reasoner} has of none. It can answer only"
-            " tasks whose demonstrations it was trained on."
+            f"the reasoner must be trained under the puzzle ids of {task.name}; {reasoner} was trained under others."
+            f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
         )
-    return task
-
-
-def _on_canvas(task: Arc, seq_len: object) -> Arc:
-    """A user's tasks as the reasoner's canvas takes them."""
-    side = math.isqrt(seq_len) if isinstance(seq_len, int) and seq_len > 0 else 0
-    fits = side * side == seq_len and 1 <= side < task.size
-    return task.known_as(size=side) if fits else task
+    return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -97,6 +97,24 @@ class Puzzles(Batched):
     def unlabelled(inputs: Tensor) -> Puzzles:
         """Puzzles, int64 [B, L], whose answers nobody knows."""
         return Puzzles(inputs, torch.zeros_like(inputs))
+
+
+@runtime_checkable
+class PuzzleSource(Protocol):
+    """Puzzles that are taken out by row: a table of them (`Puzzles`), or what reads or makes them when they are asked
+    for, as there may be millions.
+
+    One of your own inherits from this and needs the first two methods alone.
+    """
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Tensor) -> Puzzles:
+        """The puzzles in these rows, int64 [B]."""
+
+    def __getitem__(self, rows: slice) -> Puzzles:
+        """The puzzles of a slice of the rows."""
+        return self.select(torch.arange(len(self))[rows])
 
 
 def matches(answers: Tensor, labels: Tensor) -> Tensor:

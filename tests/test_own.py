@@ -15,14 +15,13 @@ from latent_rl.errors import CheckpointError, PuzzleError, UnknownNameError
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner, shared_reasoner
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.training.optim import muon
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Carry, Puzzles, ReasonerOutput
 
 
-class Mirror(GridTask):
+class Mirror(Task):
     """The answer is the input read backwards; the first cell's answer is given away as token 3."""
 
     name, seq_len, symbols = "mirror", 4, "_ab*"
@@ -101,7 +100,7 @@ def test_its_text_goes_there_and_back_and_mistakes_are_named() -> None:
 
 def test_an_abstract_task_cannot_be_made() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        GridTask()  # type: ignore[abstract]
+        Task()  # type: ignore[abstract]
 
 
 @pytest.mark.usefixtures("registered")

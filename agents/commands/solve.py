@@ -25,7 +25,6 @@ from latent_rl.fit import matched
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.reasoners.engine import chosen_device
-from latent_rl.tasks.base import has_rules
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_board
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
@@ -138,7 +137,7 @@ def show_solution(solver: Solver, text: str) -> int:
     task = solver.core.task
     puzzle = task.parse(read_board(task, text))
     solution = solver.solve(Puzzles.unlabelled(puzzle[None]))
-    is_known, solved = has_rules(task), bool(solution.solved[0])
+    is_known, solved = task.has_rules, bool(solution.solved[0])
     verdict = "solved" if solved else "NOT solved, the board breaks the rules"
     print(task.render(solution.answers[0]))
     print(

@@ -22,7 +22,7 @@ from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.errors import FileError, InvalidValueError, PuzzleError, one_line
 from latent_rl.storage.claims import claimed
 from latent_rl.storage.stops import resumable, this_command
-from latent_rl.tasks.base import Task, has_rules
+from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.layouts import Row
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows, source_name
 
@@ -121,7 +121,7 @@ class Tally:
         tried = max(self.count - self.num_bad, 1)
         means = f"with {self.steps / tried:.2f} steps and {self.passes / tried:.2f} passes on average"
         said = f"{self.solved:,} of {self.count:,} solved, {means}"
-        if not has_rules(self.task):
+        if not self.task.has_rules:
             said = f"{self.unknown:,} of {self.count:,} answered, {means}; no rules known, so not judged"
         if self.num_bad:
             said += f"; rows that are no puzzles: {self.num_bad:,}, the first: {self.first_bad}"
@@ -132,7 +132,7 @@ class Tally:
 
 def result_rows(task: Task, solutions: Solutions) -> list[Result]:
     """Solutions as rows of the results."""
-    judged = solutions.solved.tolist() if has_rules(task) else [None] * len(solutions)
+    judged = solutions.solved.tolist() if task.has_rules else [None] * len(solutions)
     columns = (
         map(task.format, solutions.inputs),
         map(task.format, solutions.answers),

@@ -16,7 +16,7 @@ from latent_rl.reasoners.engine import chosen_device
 from latent_rl.reasoners.feedforward import MATCHES
 from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.storage.stops import resumable
-from latent_rl.tasks.base import Task, num_puzzle_ids
+from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
@@ -140,7 +140,7 @@ class Train:
 
     def _puzzle_shape(self, task: Task) -> dict[str, int]:
         """The shape of the puzzle embeddings; nothing if there are none."""
-        count, positions = num_puzzle_ids(task), self.num_puzzle_positions
+        count, positions = task.num_puzzle_ids, self.num_puzzle_positions
         if count == 0 and (positions or self.puzzle_width):
             raise InvalidValueError(
                 f"--num-puzzle-positions and --puzzle-width need puzzles with ids; those of {task.name} have none."

@@ -11,7 +11,7 @@ from latent_rl.fit import fitted
 from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
+from latent_rl.types import Carry, Puzzles, PuzzleSource, ReasonerOutput, matches
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def unroll(
 
 @torch.no_grad()
 def evaluate_fixed(
-    reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, batch_size: int = 256
+    reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: int, batch_size: int = 256
 ) -> FixedStepResult:
     """Run `num_steps` supervision steps on every puzzle and judge the constrained answer after each."""
     reasoner = fitted(reasoner, task)

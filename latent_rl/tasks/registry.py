@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from latent_rl.errors import PuzzleError, UnknownNameError
+from latent_rl.errors import PuzzleError, UnknownNameError, lookup
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.folder import folder_task
@@ -14,23 +14,23 @@ from latent_rl.tasks.sudoku.task import Sudoku
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Sudoku("sudoku4x4", 2, 2, (6, 12)),
-        Sudoku("sudoku6x6", 2, 3, (14, 24)),
-        Sudoku("sudoku9x9", 3, 3, (30, 40)),
-        Sudoku("sudoku9x9-hard", 3, 3, (46, 56)),
-        Sudoku("sudoku9x9-minimal", 3, 3, (0, 81)),
+        Sudoku("sudoku4x4", 2, 2, (6, 12), environment={"horizon": 16}),
+        Sudoku("sudoku6x6", 2, 3, (14, 24), environment={"horizon": 16}),
+        Sudoku("sudoku9x9", 3, 3, (30, 40), environment={"horizon": 16}),
+        Sudoku("sudoku9x9-hard", 3, 3, (46, 56), environment={"horizon": 128}),
+        Sudoku("sudoku9x9-minimal", 3, 3, (0, 81), environment={"horizon": 128}),
         NQueens("nqueens6", 6, counts=(70, 10, 20)),
         NQueens("nqueens8", 8),
         NQueens("nqueens8-classes", 8, hold_out="solutions"),
         NQueens("nqueens10", 10, counts=(8000, 1000, 1000)),
         NQueens("nqueens12", 12, counts=(8000, 1000, 1000)),
-        Maze("maze10", 10),
+        Maze("maze10", 10, environment={"horizon": 32}),
         Maze("maze14", 14, counts=(4000, 500, 1000)),
         Maze("maze20", 20, counts=(2000, 500, 1000)),
-        Maze("maze30", 30, counts=(1000, 200, 1000)),
-        Arc("arc1", "arcagi"),
-        Arc("arc2", "arcagi2"),
-        Arc("arc1-small", "arcagi", size=8, num_augmentations=31),
+        Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
+        Arc("arc1", "arcagi", environment={"horizon": 16}),
+        Arc("arc2", "arcagi2", environment={"horizon": 16}),
+        Arc("arc1-small", "arcagi", size=8, num_augmentations=31, environment={"horizon": 16}),
     )
 }
 
@@ -64,6 +64,4 @@ def make_task(task: "str | Task") -> Task:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise UnknownNameError(f"task ({error})", task, TASKS) from error
-    if name not in TASKS:
-        raise UnknownNameError("task or folder" if "/" in name else "task", name, TASKS)
-    return TASKS[name]
+    return lookup("task or folder" if "/" in name else "task", name, TASKS)

@@ -13,7 +13,7 @@ from latent_rl.tasks.base import Task, sample
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.targets import TARGETS, linear_rates
 from latent_rl.training.trajectories import read_trajectories
-from latent_rl.types import Puzzles, ReasonerOutput
+from latent_rl.types import Puzzles, PuzzleSource, ReasonerOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Batching(Protocol):
         """Put the tensors back; the inverse of `tensors`."""
 
 
-def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> Puzzles:
+def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> PuzzleSource:
     """The base puzzles to train on: the task's own, or those of the file of trajectories.
 
     Raises:
@@ -82,7 +82,7 @@ def reveal(task: Task, puzzles: Puzzles, share: Tensor, generator: torch.Generat
 
 
 def draw_puzzles(
-    config: TrainConfig, task: Task, base: Puzzles, num_steps: int, count: int, generator: torch.Generator
+    config: TrainConfig, task: Task, base: PuzzleSource, num_steps: int, count: int, generator: torch.Generator
 ) -> tuple[Puzzles, Tensor]:
     """Draw puzzles in random views, some with a part of their answer as givens.
 

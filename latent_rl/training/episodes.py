@@ -14,7 +14,7 @@ from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers,
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, PuzzleSource
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
         return replace(self, puzzles=self.puzzles.to(device), targets=self.targets.to(device), revealed=revealed)
 
 
-def plan_batch(config: TrainConfig, task: Task, base: Puzzles, num_steps: int, batch: int) -> Plan:
+def plan_batch(config: TrainConfig, task: Task, base: PuzzleSource, num_steps: int, batch: int) -> Plan:
     """Draw batch number `batch` from the base puzzles: a pure function of the config's seed and the number."""
     seeds, generator = random_numbers(config.seed, batch)
     puzzles, targets = draw_puzzles(config, task, base, num_steps, config.batch_size, generator)
@@ -101,7 +101,7 @@ class Episodes:
 
     config: TrainConfig
     task: Task
-    base: Puzzles
+    base: PuzzleSource
     reasoner: Reasoner
 
     def steps(self, batch: int) -> Iterator[Supervised]:

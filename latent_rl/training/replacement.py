@@ -15,7 +15,7 @@ from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Batched, Carry, Puzzles
+from latent_rl.types import Batched, Carry, PuzzleSource
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Slots(Batched):
         return Slots(**own, carry=Carry(**carry))
 
 
-def draw_slots(config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner, count: int, number: int) -> Slots:
+def draw_slots(
+    config: TrainConfig, task: Task, base: PuzzleSource, reasoner: Reasoner, count: int, number: int
+) -> Slots:
     """Draw `count` fresh puzzles: a pure function of the config's seed and the number of the draw.
 
     A share `halt_exploration` of them gets a random minimum in 2..N_sup, the others 1.
@@ -120,7 +122,7 @@ class Replacement:
         reasoner: which is trained.
     """
 
-    def __init__(self, config: TrainConfig, task: Task, base: Puzzles, reasoner: Reasoner) -> None:
+    def __init__(self, config: TrainConfig, task: Task, base: PuzzleSource, reasoner: Reasoner) -> None:
         self.config, self.task, self.base, self.reasoner = config, task, base, reasoner
         share = parallel.share(config.batch_size)
         self.slots = self._fresh(config.batch_size, 0).map(lambda tensor: tensor[share].contiguous())

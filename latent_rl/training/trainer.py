@@ -40,7 +40,7 @@ from latent_rl.training.replacement import Replacement
 from latent_rl.training.state import Progress, TrainingState, load_training_state, save_training_state
 from latent_rl.training.targets import monotonicity
 from latent_rl.training.trajectories import RecordedPuzzles
-from latent_rl.types import Puzzles, matches
+from latent_rl.types import PuzzleSource, matches
 
 ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
 
@@ -49,7 +49,7 @@ class DivergedError(LatentRLError, ArithmeticError):
     """The loss, or a weight, is not finite."""
 
 
-BATCHINGS: dict[str, Callable[[TrainConfig, Task, Puzzles, Reasoner], Batching]] = {
+BATCHINGS: dict[str, Callable[[TrainConfig, Task, PuzzleSource, Reasoner], Batching]] = {
     "episodes": Episodes,
     "replacement": Replacement,
 }
@@ -130,7 +130,7 @@ def revision() -> str | None:
     return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
 
 
-def path_facts(base: Puzzles) -> dict[str, Any]:
+def path_facts(base: PuzzleSource) -> dict[str, Any]:
     """How monotone the recorded paths of the puzzles are, for the run folder and the user; nothing without paths."""
     if not isinstance(base, RecordedPuzzles):
         return {}
@@ -219,8 +219,8 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
     averaged = cast(ModuleT, average.module)
     speaks = parallel.rank() == 0
     facts = provenance(config) | path_facts(base)
-    names = getattr(task, "identifiers", None)
-    if speaks and names is not None and getattr(reasoner.config, "num_puzzle_ids", False):
+    names = task.identifiers if speaks and getattr(reasoner.config, "num_puzzle_ids", False) else None
+    if names is not None:
         facts |= write_identifiers(out, names)
     if speaks and (line := _extension(progress, config, num_steps)):
         tqdm.write(line)

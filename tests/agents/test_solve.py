@@ -26,7 +26,7 @@ from latent_rl.errors import FileError, InvalidValueError, PuzzleError, StoppedE
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.storage.claims import claimed
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, read_rows
-from latent_rl.tasks.labelled import Unruled
+from latent_rl.tasks.labelled import TokenTask
 from latent_rl.types import Puzzles
 
 BASE = TASK.puzzles("test")[:7]
@@ -510,7 +510,7 @@ def test_tasks_without_a_reasoner_say_what_to_do(tmp_path: Path, capsys: pytest.
 def test_without_rules_nothing_is_judged(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a board nor a file: its answers equal no label that anybody knows."""
     puzzles = Puzzles(torch.randint(1, 6, (4, 16)), torch.randint(1, 6, (4, 16)))
-    task = Unruled("mine", 6, 16, lambda split: puzzles)
+    task = TokenTask("mine", 6, 16, lambda split: puzzles)
     core = random_core(task=task, reasoner=random_reasoner(task), horizon=2, reward="sparse", puzzles=puzzles)
     solver = Solver(core, best_of_steps(core.mode, 2))
     assert show_solution(solver, task.format(puzzles.inputs[0])) == 0

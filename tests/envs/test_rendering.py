@@ -32,7 +32,6 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import write_diagnosis
 from latent_rl.tasks.base import Task
-from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
@@ -289,7 +288,7 @@ def test_what_was_done_is_kept_though_its_array_is_used_again() -> None:
     assert not any("halt" in text or "solved" in text for text in envs.render())
 
 
-class Grid(GridTask):
+class Grid(Task):
     """Two rows of three, drawn with bars; digits; a blank is to be filled with 1."""
 
     name, seq_len, symbols = "grid", 6, "?.123"
@@ -366,7 +365,7 @@ class Unreadable(Grid):
         (Picky(), (1, 6), (), (), False),
         (Unreadable(), (1, 6), (), (), False),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, GridTask) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, Task) else "",
 )
 def test_a_task_of_ones_own_is_drawn_as_its_text_says(
     task: Grid, shape: tuple[int, int], across: tuple[int, ...], down: tuple[int, ...], is_found: bool

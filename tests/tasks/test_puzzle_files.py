@@ -19,7 +19,6 @@ from latent_rl.errors import LatentRLError, PuzzleError, UnknownNameError
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.files.layouts import Row
 from latent_rl.tasks.files.puzzle_io import STANDARD_STREAM, collect_puzzles, read_board, read_puzzles, read_rows
-from latent_rl.tasks.grids import GridTask
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
@@ -381,7 +380,7 @@ def test_a_folder_holds_tables_of_any_kind(name: str, tmp_path: Path) -> None:
 def test_a_task_may_read_its_lines_in_a_way_of_its_own(tmp_path: Path) -> None:
     """One that does not know a board by a symbol for each cell still reads a puzzle a line."""
 
-    class Sums(GridTask):
+    class Sums(Task):
         name, seq_len, symbols = "sums", 3, "?0123456789"
 
         def puzzles(self, split: str) -> Puzzles:

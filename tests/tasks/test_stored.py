@@ -19,7 +19,7 @@ from latent_rl.tasks.base import SPLITS, Task, first
 from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.files.overlap import note_repeated, num_repeated
 from latent_rl.tasks.files.stored import StoredPuzzles
-from latent_rl.tasks.labelled import Unruled
+from latent_rl.tasks.labelled import TokenTask
 from latent_rl.tasks.registry import make_task
 from latent_rl.tasks.sudoku.task import Sudoku
 
@@ -68,7 +68,7 @@ def test_boards_of_several_sizes_have_no_rules(tmp_path: Path) -> None:
         array[:, -4:] = padding
         np.save(path, array)
     task = make_task(str(folder))
-    assert isinstance(task, Unruled)
+    assert isinstance(task, TokenTask)
     assert (first(task, "train", 30).labels[:, -4:] == 0).all()
     assert (first(task, "train", 30).inputs[:, -4:] == 0).all()
 

@@ -9,7 +9,6 @@ import numpy as np
 
 PAD, END, FIRST_COLOUR, NUM_COLOURS = 0, 1, 2, 10
 MAX_SIDE = 30
-VOCAB_SIZE = FIRST_COLOUR + NUM_COLOURS
 Grid = np.ndarray
 """Colours, integers [H, W] in 0..9."""
 _PUBLIC_TURNS = (0, 1, 2, 3, 6, 5, 7, 4)

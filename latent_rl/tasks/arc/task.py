@@ -1,12 +1,13 @@
 """ARC-AGI: small coloured grids, a few examples of a rule, and test inputs to apply it to."""
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from latent_rl.storage.identifiers import BLANK
 from latent_rl.tasks.arc.data import ArcTask, Pair, load_arc
 from latent_rl.tasks.arc.grids import (
     MAX_SIDE,
-    VOCAB_SIZE,
     Augmentations,
     Grid,
     draw_augmentations,
@@ -27,11 +27,9 @@ from latent_rl.tasks.arc.grids import (
     to_tokens,
 )
 from latent_rl.tasks.base import Split, check_split
-from latent_rl.tasks.labelled import LabelIndex, Unruled
-from latent_rl.types import Puzzles
+from latent_rl.tasks.labelled import LabelIndex, Labelled
+from latent_rl.types import Puzzles, PuzzleSource
 
-SYMBOLS = ".|0123456789"
-"""Padding, end of a grid, colours."""
 HELD_OUT = 5
 """One of so many training tasks keeps its test pairs for validation."""
 _REMEMBERED = 4096
@@ -55,13 +53,50 @@ class Riddle:
     split: Split
 
 
-class Arc(Unruled):
+@dataclass(frozen=True)
+class AugmentedPuzzles(PuzzleSource):
+    """Training pairs in many views each: made when they are taken out, as there are millions of them.
+
+    Attributes:
+        posed: the pairs, each with the task that it belongs to.
+        pair: int32 [N], which of them a row shows.
+        view: int32 [N], under which of its task's augmentations.
+        shift: float32 [N, 2] in [0, 1), where on the canvas, of the places that there are for it.
+        size: side of the canvas.
+    """
+
+    posed: Sequence[tuple[Riddle, Pair]]
+    pair: np.ndarray
+    view: np.ndarray
+    shift: np.ndarray
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.pair)
+
+    def select(self, rows: Tensor) -> Puzzles:
+        """The puzzles in these rows, int64 [B]."""
+        boards = np.empty((2, len(rows), self.size**2), dtype=np.int64)
+        ids = torch.empty(len(rows), dtype=torch.int64)
+        for i, row in enumerate(rows.tolist()):
+            riddle, grids = self.posed[self.pair[row]]
+            number = int(self.view[row])
+            seen = [riddle.augmentations.apply(number, grid) for grid in grids]
+            room = self.size + 1 - np.max([grid.shape for grid in seen], axis=0)
+            corner = (self.shift[row] * room).astype(int).tolist()
+            boards[:, i] = [to_tokens(grid, self.size, *corner) for grid in seen]
+            ids[i] = riddle.first_id + number
+        inputs, labels = torch.from_numpy(boards)
+        return Puzzles(inputs, labels, puzzle_ids=ids)
+
+
+class Arc(Labelled):
     """ARC-AGI as the public code of HRM and TRM poses it: a puzzle is one pair of grids; its id names task and view.
 
     A reasoner never sees the demonstrations beside the test input: it learns each task, under each of its augmentations
     (colours, turns), as a puzzle embedding. Training puzzles are the demonstrations of all tasks and the test pairs of
     training tasks, in all views, shifted on the canvas in all but the plain view. Test puzzles are the test pairs of
-    evaluation tasks, in the plain view; see `voting` for the others. Validation puzzles are the test pairs of every
+    evaluation tasks, in the plain view; see `arc_vote` for the others. Validation puzzles are the test pairs of every
     fifth training task.
 
     Tokens: 0 padding, 1 end of a grid, 2..11 colours. Cells of a label beyond the answer's end are open. As ARC's
@@ -78,10 +113,14 @@ class Arc(Unruled):
         seed: draws augmentations and shifts.
         identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
             then give the augmentations, too, and tasks without an id are left out.
+        environment: see `Task`; by default that of any task.
 
     Raises:
         InvalidValueError: a size outside 1..30, or fewer than 0 augmentations.
     """
+
+    symbols = ".|0123456789"
+    """Padding, end of a grid, colours."""
 
     def __init__(
         self,
@@ -91,19 +130,30 @@ class Arc(Unruled):
         num_augmentations: int = 1000,
         seed: int = 0,
         identifiers: list[str] | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
         if not 1 <= size <= MAX_SIDE:
             raise InvalidValueError(f"the canvas of ARC must have a side in 1..{MAX_SIDE}; got {size}.")
         if num_augmentations < 0:
             raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
-        super().__init__(name, VOCAB_SIZE, size**2, self._puzzles, symbols=SYMBOLS, identifiers=identifiers)
-        self.version, self.size, self.num_augmentations, self.seed = version, size, num_augmentations, seed
+        self.name = name
+        self.version = version
+        self.size = size
+        self.seq_len = size**2
+        self.num_augmentations = num_augmentations
+        self.seed = seed
+        self.environment = environment or {}
+        self._identifiers = identifiers
         self._trained_labels = lru_cache(maxsize=_REMEMBERED)(self._search)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """From what made it: the rest is drawn again where it is unpickled."""
-        made_of = (self.name, self.version, self.size, self.num_augmentations, self.seed, self._identifiers)
-        return type(self), made_of
+        return type(self), self._made_of()
+
+    def _made_of(self, size: int | None = None, identifiers: list[str] | None = None) -> tuple[Any, ...]:
+        """The arguments that make this task, but for another canvas or other ids."""
+        ids = self._identifiers if identifiers is None else identifiers
+        return self.name, self.version, size or self.size, self.num_augmentations, self.seed, ids, self.environment
 
     @cached_property
     def riddles(self) -> tuple[Riddle, ...]:
@@ -151,9 +201,25 @@ class Arc(Unruled):
             return self._identifiers
         return [BLANK, *(name for riddle in self.riddles for name in riddle.augmentations.names(riddle.task.name))]
 
-    def known_as(self, identifiers: list[str] | None = None, size: int | None = None) -> "Arc":
-        """The same task for a reasoner that was trained under other puzzle ids, or on another canvas."""
-        return Arc(self.name, self.version, size or self.size, self.num_augmentations, self.seed, identifiers)
+    def known_as(self, identifiers: list[str]) -> "Arc":
+        """The task under the ids, and in the augmentations, that a reasoner was trained with.
+
+        Raises:
+            InvalidValueError: no test task is among them.
+        """
+        known = Arc(*self._made_of(identifiers=identifiers))
+        if not any(riddle.split == "test" for riddle in known.riddles):
+            raise InvalidValueError(
+                f"the reasoner must have embeddings of tasks of {self.name}; it has of none. It can answer only tasks"
+                " whose demonstrations it was trained on."
+            )
+        return known
+
+    def on_canvas(self, seq_len: int) -> "Arc":
+        """A user's tasks on a smaller canvas, such as the reasoner's; a registered name says what its tasks are."""
+        side = math.isqrt(seq_len) if seq_len > 0 else 0
+        fits = isinstance(self.version, Path) and side * side == seq_len and 1 <= side < self.size
+        return Arc(*self._made_of(size=side)) if fits else self
 
     def left_out(self, split: Split) -> list[ArcTask]:
         """What can't be asked of the evaluation tasks, or of no other split: tasks without an id, and those of a user's
@@ -170,7 +236,12 @@ class Arc(Unruled):
         inputs = torch.from_numpy(np.stack(boards))
         return Puzzles(inputs, torch.zeros_like(inputs), puzzle_ids=riddle.first_id + torch.arange(count))
 
-    def _puzzles(self, split: Split) -> Puzzles:
+    def puzzles(self, split: Split) -> PuzzleSource:
+        """The base puzzles of a split.
+
+        Raises:
+            PuzzleError: it has none whose answers are known.
+        """
         check_split(split)
         if split == "train":
             return self._training
@@ -197,7 +268,7 @@ class Arc(Unruled):
                     yield riddle, pair
 
     @cached_property
-    def _training(self) -> "AugmentedPuzzles":
+    def _training(self) -> AugmentedPuzzles:
         """All training pairs in all views; first the plain views, then the first augmentation of each, and so on."""
         posed = list(self._training_pairs())
         counts = np.array([len(riddle.augmentations) for riddle, _ in posed])
@@ -207,34 +278,19 @@ class Arc(Unruled):
         pair, view = pair[order], view[order].astype(np.int32)
         shift = np.random.default_rng(self.seed).random((len(pair), 2), dtype=np.float32)
         shift[view == 0] = 0
-        return AugmentedPuzzles(len(pair), partial(self._augmented, posed, pair, view, shift))
-
-    def _augmented(
-        self, posed: list[tuple[Riddle, Pair]], pair: np.ndarray, view: np.ndarray, shift: np.ndarray, rows: Tensor
-    ) -> Puzzles:
-        boards = np.empty((2, len(rows), self.seq_len), dtype=np.int64)
-        ids = torch.empty(len(rows), dtype=torch.int64)
-        for i, row in enumerate(rows.tolist()):
-            riddle, grids = posed[pair[row]]
-            number = int(view[row])
-            seen = [riddle.augmentations.apply(number, grid) for grid in grids]
-            room = self.size + 1 - np.max([grid.shape for grid in seen], axis=0)
-            corner = (shift[row] * room).astype(int).tolist()
-            boards[:, i] = [to_tokens(grid, self.size, *corner) for grid in seen]
-            ids[i] = riddle.first_id + number
-        inputs, labels = torch.from_numpy(boards)
-        return Puzzles(inputs, labels, puzzle_ids=ids)
+        return AugmentedPuzzles(posed, pair, view, shift, self.size)
 
     @cached_property
     def _asked(self) -> LabelIndex:
         """The puzzles that are asked."""
-        parts: list[Puzzles] = []
+        parts: list[PuzzleSource] = []
         for split in ("validation", "test"):
             with suppress(PuzzleError):  # files may have none, or no answers to them
                 parts.append(self.puzzles(split))
         return LabelIndex(parts, self.seq_len, self.vocab_size)
 
-    def _labels(self, inputs: Tensor) -> list[Tensor]:
+    def labels(self, inputs: Tensor) -> list[Tensor]:
+        """The labels of each puzzle, int64 [K, L]: of those that are asked, else of a training puzzle in any view."""
         found = self._asked.labels(inputs)
         return [
             labels if len(labels) else self._trained_labels(tuple(board))
@@ -266,23 +322,3 @@ def _seed_of(name: str) -> int:
     """A number of its own for each task: its name, which ARC writes in hexadecimal digits, or a checksum of it."""
     is_number = re.fullmatch("[0-9a-f]{1,16}", name) is not None
     return int(name if is_number else checksum(name.encode())[:16], 16)
-
-
-class AugmentedPuzzles(Puzzles):
-    """Puzzles that are made when they are taken out: there may be millions of them.
-
-    Args:
-        count: how many.
-        make: gives the puzzles of rows, int64 [B].
-    """
-
-    def __init__(self, count: int, make: Callable[[Tensor], Puzzles]) -> None:
-        vars(self).update(_rows=torch.arange(count), _make=make)
-
-    def __len__(self) -> int:
-        return len(vars(self)["_rows"])
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The rows that `function` chooses: ordinary puzzles."""
-        chosen: Self = vars(self)["_make"](function(vars(self)["_rows"]))
-        return chosen

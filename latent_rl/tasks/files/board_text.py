@@ -42,8 +42,7 @@ class BoardText:
         self._known = "".join(tokens)
         self.blank = next((symbol for symbol in "._" if symbol in tokens), None)
         self.blanks = frozenset(s for s, token in tokens.items() if self.blank and token == tokens[self.blank])
-        comment: str = getattr(task, "comment", "#")
-        self.comment = comment if comment[:1] not in self.symbols else ""
+        self.comment = "" if task.comment[:1] in self.symbols else task.comment
         self._group = re.compile(f"[^{re.escape(''.join(set(_SEPARATORS) - self.symbols))}]+")
 
     def cells(self, text: str, count: int) -> str | None:

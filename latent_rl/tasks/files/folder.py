@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ from latent_rl.notes import note
 from latent_rl.storage.identifiers import IDENTIFIERS, read_identifiers
 from latent_rl.tasks.arc.data import arc_sets, load_arc
 from latent_rl.tasks.arc.task import Arc
-from latent_rl.tasks.base import Source, Split, Task
+from latent_rl.tasks.base import Split, Splits, Task
 from latent_rl.tasks.files.puzzle_io import at_line, read_rows, text_lines
 from latent_rl.tasks.files.stored import (
     FACTS,
@@ -29,7 +28,7 @@ from latent_rl.tasks.files.stored import (
     read_arrays,
     unknown_facts,
 )
-from latent_rl.tasks.labelled import Unruled
+from latent_rl.tasks.labelled import TokenTask
 from latent_rl.tasks.maze.task import Maze
 from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.task import Sudoku
@@ -54,7 +53,7 @@ def folder_task(folder: Path) -> Task:
     will do, as long as the others' puzzles are not asked for. Or it holds ARC's tasks; see `arc_sets`.
 
     Vocabulary and length tell the rules, if the labels keep them: Sudoku, maze or N-Queens. Arrays of anything else
-    become a task whose answers are right if they equal the label; see `Unruled`.
+    become a task whose answers are right if they equal the label; see `TokenTask`.
 
     Raises:
         PuzzleError: with file and reason: the folder holds neither, or what it holds is damaged.
@@ -78,19 +77,19 @@ def folder_task(folder: Path) -> Task:
     )
 
 
-def rules_of(name: str, seq_len: int) -> list[Callable[[Source | None], Rules]]:
+def rules_of(name: str, seq_len: int) -> list[Callable[[Splits | None], Rules]]:
     """The rules that boards of L cells may go by: each makes a task from where its puzzles come from."""
     side = math.isqrt(seq_len)
-    rules: list[Callable[[Source | None], Rules]] = []
+    rules: list[Callable[[Splits | None], Rules]] = []
     if side**2 == seq_len:
         if side in _BOXES:
-            rules.append(lambda source: Sudoku(name, *_BOXES[side], (0, seq_len), source))
+            rules.append(lambda splits: Sudoku(name, *_BOXES[side], (0, seq_len), splits))
         rules.extend(partial(_of_size, kind, name, side) for kind in (Maze, NQueens) if side in kind.sizes)
     return rules
 
 
-def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, source: Source | None) -> Rules:
-    return kind(name, side, source=source)
+def _of_size(kind: type[Maze] | type[NQueens], name: str, side: int, splits: Splits | None) -> Rules:
+    return kind(name, side, splits=splits)
 
 
 def _of_arrays(folder: Path, parts: list[str]) -> Task:
@@ -109,7 +108,7 @@ def _of_arrays(folder: Path, parts: list[str]) -> Task:
         if lowered == 1 and _any_keeps(rules, stored.renumbered(lowered)):
             note(f"{folder}: its tokens begin at 2, as nano-trm's do; each is read as the one below it.")
             return make(partial(_checked_arrays, folder, rules, lowered))
-    return Unruled(
+    return TokenTask(
         folder.name,
         facts.vocab_size,
         facts.seq_len,
@@ -145,11 +144,11 @@ def _identifiers(folder: Path, num_ids: int) -> list[str] | None:
     return names
 
 
-def _arrays(folder: Path, split: Split) -> Puzzles:
+def _arrays(folder: Path, split: Split) -> StoredPuzzles:
     return read_arrays(folder, split)[1]
 
 
-def _checked_arrays(folder: Path, rules: Task, lowered: int, split: Split) -> Puzzles:
+def _checked_arrays(folder: Path, rules: Task, lowered: int, split: Split) -> StoredPuzzles:
     _, stored = read_arrays(folder, split)
     return _check(rules, stored.renumbered(lowered) if lowered else stored)
 
@@ -158,7 +157,7 @@ def _sample(stored: StoredPuzzles) -> Puzzles:
     return stored[:_SAMPLE]
 
 
-def _check(rules: Task, stored: StoredPuzzles) -> Puzzles:
+def _check(rules: Task, stored: StoredPuzzles) -> StoredPuzzles:
     """The puzzles, if the first labels keep the rules."""
     sample = _sample(stored)
     broken = (~rules.verify(sample.inputs, sample.labels)).nonzero().flatten().tolist()
@@ -187,7 +186,7 @@ def _of_csvs(folder: Path, known: Path) -> Task:
     )
 
 
-def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
+def _read_csv(folder: Path, rules: Rules, split: Split) -> StoredPuzzles:
     """The puzzles of a split. Rows that are held out for validation are drawn: files are often sorted by source."""
     validation = next((path for name in VALIDATIONS if (path := _csv(folder, name))), None)
     part = "test" if split == "test" else "train"
@@ -200,7 +199,7 @@ def _read_csv(folder: Path, rules: Rules, split: Split) -> Puzzles:
     order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(0))
     num_held_out = num_validation(len(stored), path)
     rows = order[:num_held_out] if split == "validation" else order[num_held_out:]
-    return replace(stored, inputs=stored.inputs[rows], labels=stored.labels[rows])
+    return stored.part(rows)
 
 
 @lru_cache(maxsize=2)

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
-from latent_rl.tasks.base import Task, has_rules
+from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.board_text import BoardText
 from latent_rl.tasks.files.layouts import (
     DELIMITERS,
@@ -109,7 +109,7 @@ def _no_puzzle(text: BoardText, head: list[Line]) -> str:
     else:
         reason = objection(text, content)
     for other in TASKS.values():
-        if other.seq_len != text.num_cells and has_rules(other):
+        if other.seq_len != text.num_cells and other.has_rules:
             with suppress(PuzzleError):
                 if _recognized(BoardText(other), iter(head[:_LOOK_AT]), (), []):
                     reason += f" It is one of {other.name}: use --task {other.name}."
@@ -191,7 +191,7 @@ def _roles(text: BoardText, number: int, boards: dict[int, str], names: list[str
 
 def _solves(text: BoardText, boards: dict[int, str], question: int, answer: int) -> bool:
     tokens = (text.task.read_grid(boards[place])[None] for place in (question, answer))
-    return has_rules(text.task) and bool(text.task.verify(*tokens))
+    return text.task.has_rules and bool(text.task.verify(*tokens))
 
 
 def _header(line: Line) -> Header | None:

@@ -1,7 +1,6 @@
 """Puzzles that lie in the folders of the public dataset scripts, memory-mapped."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,7 +13,7 @@ from latent_rl.config import SIZE, Range, check_fields, from_dict
 from latent_rl.errors import LatentRLError, PuzzleError, one_line
 from latent_rl.storage.atomic import read_json
 from latent_rl.tasks.base import Split
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, PuzzleSource
 
 FACTS = "dataset.json"
 ARRAYS = {"inputs": 2, "labels": 2, "puzzle_identifiers": 1, "puzzle_indices": 1, "group_indices": 1}
@@ -86,31 +85,56 @@ def unknown_facts(path: Path) -> set[str]:
 
 
 @dataclass(frozen=True)
-class StoredPuzzles(Puzzles):
+class StoredPuzzles(PuzzleSource):
     """Puzzles in tensors of any integer type, memory-mapped or not; what is taken out of them is int64 and checked.
 
     Attributes:
+        inputs: [N, L], any integers.
+        labels: [N, L], any integers.
         vocab_size: V.
         least_label: the smallest token of a label, 0 where labels may leave cells open, 1 where they may not.
         source: what an error calls them.
         ignored: the number that stands for 0 in labels.
         lowered: what is taken from every token; where it is, there is no padding.
+        puzzle_ids: int64 [N], as in `Puzzles`.
     """
 
+    inputs: Tensor
+    labels: Tensor
     vocab_size: int
     least_label: int
     source: str
     ignored: int = 0
     lowered: int = 0
+    puzzle_ids: Tensor | None = None
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Apply `function`, then read what it chose: ordinary puzzles, int64.
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    def select(self, rows: Tensor) -> Puzzles:
+        """The puzzles in these rows, int64 [B].
 
         Raises:
             PuzzleError: a token that was read is none.
         """
-        inputs, labels = function(self.inputs).long(), function(self.labels).long()
-        puzzle_ids = None if self.puzzle_ids is None else function(self.puzzle_ids)
+        return self.part(rows).read()
+
+    def __getitem__(self, rows: slice) -> Puzzles:
+        """The puzzles of a slice of the rows; see `select`."""
+        return self.part(rows).read()
+
+    def part(self, rows: slice | Tensor) -> Self:
+        """Some of the puzzles, still stored: a slice is no copy."""
+        ids = None if self.puzzle_ids is None else self.puzzle_ids[rows]
+        return replace(self, inputs=self.inputs[rows], labels=self.labels[rows], puzzle_ids=ids)
+
+    def read(self) -> Puzzles:
+        """All of them in memory.
+
+        Raises:
+            PuzzleError: a token is none.
+        """
+        inputs, labels = self.inputs.long(), self.labels.long()
         if self.ignored:
             labels = labels.masked_fill(labels == self.ignored, 0)
         if self.lowered:
@@ -122,7 +146,7 @@ class StoredPuzzles(Puzzles):
                     f"{self.source} must hold {name} in {least}..{most}; got {int(tokens.min()) + self.lowered}.."
                     f"{int(tokens.max()) + self.lowered}."
                 )
-        return Puzzles(inputs, labels, puzzle_ids=puzzle_ids)  # type: ignore[return-value]
+        return Puzzles(inputs, labels, puzzle_ids=self.puzzle_ids)
 
     def renumbered(self, lowered: int) -> Self:
         """The same puzzles in a vocabulary that begins later: every token is so much lower, and there is no padding."""
@@ -188,8 +212,8 @@ def read_arrays(folder: Path, split: Split) -> tuple[Facts, StoredPuzzles]:
         return facts, stored
     first_held_out = len(groups) - 1 - num_validation(len(groups) - 1, place)
     if split == "train":
-        return facts, _rows(stored, slice(int(puzzles[groups[first_held_out]])))
-    return facts, _rows(stored, torch.from_numpy(puzzles[groups[first_held_out:-1]]))
+        return facts, stored.part(slice(int(puzzles[groups[first_held_out]])))
+    return facts, stored.part(torch.from_numpy(puzzles[groups[first_held_out:-1]]))
 
 
 def num_validation(num_groups: int, source: Path) -> int:
@@ -201,12 +225,6 @@ def num_validation(num_groups: int, source: Path) -> int:
     if num_groups < 2:
         raise PuzzleError(f"{source} must hold at least 2 different puzzles, for training and validation; got 1.")
     return min(max(1, num_groups // VALIDATION_SHARE), MAX_VALIDATION)
-
-
-def _rows(stored: StoredPuzzles, rows: slice | Tensor) -> StoredPuzzles:
-    """Part of the puzzles, still stored: a slice is no copy."""
-    ids = None if stored.puzzle_ids is None else stored.puzzle_ids[rows]
-    return replace(stored, inputs=stored.inputs[rows], labels=stored.labels[rows], puzzle_ids=ids)
 
 
 def _array(place: Path, facts: Facts, name: str, default: np.ndarray | None = None) -> np.ndarray:

@@ -1,23 +1,25 @@
 """Mazes: rules, symmetries, text."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import SPLITS, Source, Split, check_split
-from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.base import SPLITS, Split, Splits, Task, check_split
+from latent_rl.tasks.grids import constrain_logits, dihedral_maps
 from latent_rl.tasks.maze.boards import Plane, distances, draw_mazes, pack, path_lengths
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, WALL, FREE, START, GOAL, PATH = range(6)
 """The tokens, as in the public datasets."""
-_SYMBOLS = "?#.SGo"
-_ALPHABET = {"#": WALL, ".": FREE, " ": FREE, "S": START, "G": GOAL, "o": PATH}
 
 
-class Maze:
+class Maze(Task):
     """Mark a shortest path from the start to the goal; steps go up, down, left and right.
 
     In the base mazes it is the only one, and a long one, so that they are hard; in others `verify` accepts any shortest
@@ -30,7 +32,8 @@ class Maze:
         min_steps: least number of steps from start to goal; by default 2 N, more than between the corners of a board
             without walls.
         seed: of the mazes.
-        source: gives the base mazes of a split instead of a draw.
+        splits: gives the base mazes instead of a draw.
+        environment: see `Task`; by default that of any task.
 
     Raises:
         InvalidValueError: a size out of range, a split without mazes, or a path of less than a step.
@@ -38,10 +41,12 @@ class Maze:
 
     sizes = range(5, 33)
     """The N that there may be."""
+    symbols = "?#.SGo"
+    alphabet = MappingProxyType({"#": WALL, ".": FREE, " ": FREE, "S": START, "G": GOAL, "o": PATH})
+    legend = "# for a wall, one of . and blank for a free cell, S, G, or o for the path"
     num_symmetry_draws = 2
-    vocab_size = 6
     comment = "//"
-    """What begins a comment in a text file, where a line that begins with # is a maze."""
+    """A line that begins with # is a maze."""
 
     def __init__(
         self,
@@ -51,26 +56,33 @@ class Maze:
         counts: tuple[int, int, int] = (10_000, 1_000, 3_000),
         min_steps: int | None = None,
         seed: int = 0,
-        source: Source | None = None,
+        splits: Splits | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
         if size not in self.sizes:
             raise InvalidValueError(f"the size of a maze must be in 5..32; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 maze; got {counts}.")
-        self.name, self.size, self.seq_len = name, size, size**2
-        self.counts, self.seed, self._source = counts, seed, source or self._draw
+        self.name = name
+        self.size = size
+        self.seq_len = size**2
+        self.counts = counts
         self.min_steps = 2 * size if min_steps is None else min_steps
+        self.seed = seed
+        self.environment = environment or {}
+        self._splits = splits
         if self.min_steps < 1:
             raise InvalidValueError(f"a path must have at least 1 step; got {min_steps}.")
 
-    def puzzles(self, split: Split) -> Puzzles:
-        """The base mazes of a split.
-
-        Raises:
-            UnknownNameError: there is no such split.
-        """
+    def puzzles(self, split: Split) -> PuzzleSource:
+        """The base mazes of a split."""
         check_split(split)
-        return self._source(split)
+        return self._draw(split) if self._splits is None else self._splits(split)
+
+    def num_puzzles(self, split: Split) -> int:
+        """How many base mazes a split has; none is drawn for it."""
+        check_split(split)
+        return self.counts[SPLITS.index(split)] if self._splits is None else len(self._splits(split))
 
     def _draw(self, split: Split) -> Puzzles:
         end = sum(self.counts[: SPLITS.index(split) + 1])
@@ -134,17 +146,8 @@ class Maze:
         passable, start, _ = _planes(inputs)
         return (torch.from_numpy(distances(passable, start)) + draws).argsort(1).argsort(1)
 
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line of N rows of N symbols: # a wall, a point or a blank a free cell, S start, G goal, o path.
-
-        Raises:
-            PuzzleError: wrong length or an unknown symbol.
-        """
-        expected = "# for a wall, one of . and blank for a free cell, S, G, or o for the path"
-        return read_symbols(text, _ALPHABET, self.seq_len, self.name, expected)
-
     def parse(self, text: str) -> Tensor:
-        """Read a maze as `read_grid` does.
+        """Read a line of N rows of N symbols: # a wall, a point or a blank a free cell, S start, G goal, o path.
 
         Raises:
             PuzzleError: wrong length, an unknown symbol, or not one start and one goal.
@@ -154,15 +157,6 @@ class Maze:
             if (count := int((maze == token).sum())) != 1:
                 raise PuzzleError(f"a {self.name} puzzle must have one {what}; got {count}.")
         return maze
-
-    def format(self, tokens: Tensor) -> str:
-        """One line: ``#`` a wall, ``.`` a free cell, ``S``, ``G``, ``o`` the path."""
-        return "".join(_SYMBOLS[token] for token in tokens.tolist())
-
-    def render(self, tokens: Tensor) -> str:
-        """Draw a maze, one row a line."""
-        line = self.format(tokens)
-        return "\n".join(" ".join(line[start : start + self.size]) for start in range(0, self.seq_len, self.size))
 
     def is_ambiguous(self, inputs: Tensor) -> Tensor:
         """Bool [B]: there are several shortest paths."""

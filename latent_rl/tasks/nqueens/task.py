@@ -2,23 +2,24 @@
 
 import itertools
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import Source, Split, check_split
-from latent_rl.tasks.grids import constrain_logits, dihedral_maps, read_symbols
+from latent_rl.tasks.base import SPLITS, Split, Splits, Task, check_split
+from latent_rl.tasks.grids import dihedral_maps
 from latent_rl.tasks.nqueens.boards import HoldOut, completable, draw_splits, solutions
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, EMPTY, QUEEN = 0, 1, 2
 """The tokens, as in the public datasets."""
 _ALPHABET = dict.fromkeys("Qq1♛♕", QUEEN) | dict.fromkeys(".0_-", EMPTY)
 
 
-class NQueens:
+class NQueens(Task):
     """Place the missing queens so that n stand on the board and none attacks another.
 
     Many boards can be completed in several ways: `verify` accepts each of them, the label is one. So the solved rate
@@ -35,7 +36,7 @@ class NQueens:
         hold_out: "boards": no board occurs in two splits, up to symmetry, but solutions do. "solutions": no
             solution that completes a held-out board, up to symmetry, occurs in training.
         seed: of the base boards.
-        source: gives the base boards of a split instead of a draw.
+        splits: gives the base boards instead of a draw.
 
     Raises:
         InvalidValueError: a size out of range, or a split without boards.
@@ -43,8 +44,19 @@ class NQueens:
 
     sizes = range(4, 13)
     """The n that there may be."""
+    symbols = "..Q"
     num_symmetry_draws = 1
-    vocab_size = 3
+    environment = MappingProxyType(
+        {
+            "horizon": 32,
+            "reward": "constraints",
+            "actions": ("halt", "refine", "restart_view", "commit", "commit_forced"),
+        }
+    )
+    """Closeness to the completion that is the label would punish the others; boards with several are decided by
+    commits."""
+    alphabet = MappingProxyType(_ALPHABET)
+    legend = "Q or 1 for a queen, or one of .0_- for no queen"
 
     def __init__(
         self,
@@ -54,14 +66,19 @@ class NQueens:
         counts: tuple[int, int, int] = (700, 100, 200),
         hold_out: HoldOut = "boards",
         seed: int = 0,
-        source: Source | None = None,
+        splits: Splits | None = None,
     ) -> None:
         if size not in self.sizes:
             raise InvalidValueError(f"the size of an N-Queens board must be in 4..12; got {size}.")
         if min(counts) < 1:
             raise InvalidValueError(f"every split must have at least 1 board; got {counts}.")
-        self.name, self.size, self.seq_len = name, size, size**2
-        self.counts, self.hold_out, self.seed, self._source = counts, hold_out, seed, source or self._draw
+        self.name = name
+        self.size = size
+        self.seq_len = size**2
+        self.counts = counts
+        self.hold_out = hold_out
+        self.seed = seed
+        self._splits = splits
 
     @cached_property
     def _lines(self) -> Tensor:
@@ -77,14 +94,15 @@ class NQueens:
         exact, most = queens.split([2 * self.size, queens.shape[1] - 2 * self.size], dim=1)
         return torch.cat([exact == 1, most <= 1], dim=1)
 
-    def puzzles(self, split: Split) -> Puzzles:
-        """The base boards of a split.
-
-        Raises:
-            UnknownNameError: there is no such split.
-        """
+    def puzzles(self, split: Split) -> PuzzleSource:
+        """The base boards of a split."""
         check_split(split)
-        return self._source(split)
+        return self._draw(split) if self._splits is None else self._splits(split)
+
+    def num_puzzles(self, split: Split) -> int:
+        """How many base boards a split has; none is drawn for it."""
+        check_split(split)
+        return self.counts[SPLITS.index(split)] if self._splits is None else len(self._splits(split))
 
     def _draw(self, split: Split) -> Puzzles:
         givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]
@@ -98,10 +116,6 @@ class NQueens:
     def is_given(self, inputs: Tensor) -> Tensor:
         """Bool [B, L]: the cells with a queen; an empty cell may still get one."""
         return inputs == QUEEN
-
-    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
-        """Givens become certain; pad becomes impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, (EMPTY, QUEEN))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: n queens, none attacks another, and the given ones are among them."""
@@ -125,16 +139,8 @@ class NQueens:
         """Int64 [B, L]: row by row."""
         return torch.arange(self.seq_len).expand_as(inputs)
 
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line such as ``Q.......`` n times over: a Q for a queen, any of ``.0_-`` for an empty cell.
-
-        Raises:
-            PuzzleError: wrong length or an unknown symbol.
-        """
-        return read_symbols(text, _ALPHABET, self.seq_len, self.name, "Q or 1 for a queen, or one of .0_- for no queen")
-
     def parse(self, text: str) -> Tensor:
-        """Read a board as `read_grid` does.
+        """Read a line such as ``Q.......`` n times over: a Q for a queen, any of ``.0_-`` for an empty cell.
 
         Raises:
             PuzzleError: wrong length, an unknown symbol, or queens that attack each other.
@@ -148,15 +154,6 @@ class NQueens:
                     f" row {other_row + 1}, column {other_column + 1}."
                 )
         return board
-
-    def format(self, tokens: Tensor) -> str:
-        """One line: ``Q`` for a queen and ``.`` for an empty cell."""
-        return "".join("Q" if token == QUEEN else "." for token in tokens.tolist())
-
-    def render(self, tokens: Tensor) -> str:
-        """Draw a board, one row a line."""
-        line = self.format(tokens)
-        return "\n".join(" ".join(line[start : start + self.size]) for start in range(0, self.seq_len, self.size))
 
     def is_ambiguous(self, inputs: Tensor) -> Tensor:
         """Bool [B]: the board has several completions."""

@@ -1,6 +1,8 @@
 """Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
 
+from collections.abc import Mapping
 from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +10,9 @@ from torch import Tensor
 
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.bank import load_bank
-from latent_rl.tasks.base import Source, Split
-from latent_rl.tasks.grids import constrain_logits, read_symbols
+from latent_rl.tasks.base import Split, Splits, Task
 from latent_rl.tasks.sudoku.singles import singles_rounds
-from latent_rl.types import Puzzles, Symmetry
+from latent_rl.types import PuzzleSource, Symmetry
 
 BLANK = 1
 """Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
@@ -26,28 +27,42 @@ def box_index(box_rows: int, box_columns: int) -> np.ndarray:
     return row // box_rows * (n // box_columns) + column // box_columns
 
 
-class Sudoku:
+class Sudoku(Task):
     """Fill the blanks so that every row, column and box holds every digit once.
+
+    A Sudoku has one solution; the banks and `solve` see to that.
 
     Args:
         name: the registered name; a shipped bank of base puzzles has the same.
         box_rows: rows of a box; a board has N = box_rows * box_columns rows.
         box_columns: columns of a box.
         empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
-        source: gives the base puzzles of a split; by default the shipped bank of that name.
+        splits: gives the base puzzles; by default the shipped bank of that name.
+        environment: see `Task`; by default that of any task.
     """
 
+    first_answer_token = BLANK + 1
+
     def __init__(
-        self, name: str, box_rows: int, box_columns: int, empties: tuple[int, int], source: Source | None = None
+        self,
+        name: str,
+        box_rows: int,
+        box_columns: int,
+        empties: tuple[int, int],
+        splits: Splits | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
-        self._source = partial(load_bank, name) if source is None else source
-        self.box_rows, self.box_columns, self.empties = box_rows, box_columns, empties
+        self.box_rows = box_rows
+        self.box_columns = box_columns
+        self.empties = empties
+        self.environment = environment or {}
         self.size = box_rows * box_columns
         self.seq_len = self.size**2
-        self.vocab_size = self.size + 2
+        self.symbols = ".." + "".join(map(str, range(1, self.size + 1)))
         bands, stacks = self.size // box_rows, self.size // box_columns
         self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
+        self._splits = partial(load_bank, name) if splits is None else splits
 
     @cached_property
     def units(self) -> Tensor:
@@ -56,9 +71,19 @@ class Sudoku:
         boxes = np.argsort(box_index(self.box_rows, self.box_columns), kind="stable").reshape(self.size, -1)
         return torch.from_numpy(np.concatenate([cells, cells.T, boxes]))
 
-    def puzzles(self, split: Split) -> Puzzles:
+    @property
+    def alphabet(self) -> Mapping[str, int]:
+        """Digits, and any of ``.0_*-xX?·`` for a blank."""
+        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
+
+    @property
+    def legend(self) -> str:
+        """See `Task.legend`."""
+        return f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
+
+    def puzzles(self, split: Split) -> PuzzleSource:
         """The base puzzles of a split."""
-        return self._source(split)
+        return self._splits(split)
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
@@ -76,10 +101,6 @@ class Sudoku:
     def is_given(self, inputs: Tensor) -> Tensor:
         """Bool [B, L]: the cells with a digit."""
         return inputs > BLANK
-
-    def constrain(self, inputs: Tensor, logits: Tensor) -> Tensor:
-        """Givens become certain; pad and blank become impossible."""
-        return constrain_logits(inputs, self.is_given(inputs), logits, range(BLANK + 1, self.vocab_size))
 
     def verify(self, inputs: Tensor, answers: Tensor) -> Tensor:
         """Bool [B]: every unit holds every digit once and the givens are kept."""
@@ -109,18 +130,8 @@ class Sudoku:
         rounds = torch.from_numpy(singles_rounds(digits, known, self.units.numpy()))
         return (rounds + draws).argsort(1).argsort(1)
 
-    def read_grid(self, text: str) -> Tensor:
-        """Read a line such as ``53..7....6..``: digits, and any of ``.0_*-xX?·`` for a blank.
-
-        Raises:
-            PuzzleError: wrong length, or a symbol that is no digit of this size.
-        """
-        alphabet = dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
-        expected = f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
-        return read_symbols(text, alphabet, self.seq_len, self.name, expected)
-
     def parse(self, text: str) -> Tensor:
-        """Read a puzzle as `read_grid` does.
+        """Read a line such as ``53..7....6..``.
 
         Raises:
             PuzzleError: wrong length, a symbol that is no digit of this size, or givens that clash.
@@ -140,10 +151,6 @@ class Sudoku:
                 f" {kind} {number % self.size + 1}."
             )
 
-    def format(self, tokens: Tensor) -> str:
-        """One line: digits, and ``.`` for a blank."""
-        return "".join("." if token <= BLANK else str(token - BLANK) for token in tokens.tolist())
-
     def render(self, tokens: Tensor) -> str:
         """Draw a board with its boxes."""
         line = self.format(tokens)
@@ -156,14 +163,6 @@ class Sudoku:
             groups = [" ".join(cells[c : c + self.box_columns]) for c in range(0, self.size, self.box_columns)]
             drawn.append(" " + " | ".join(groups))
         return "\n".join(drawn)
-
-    def is_ambiguous(self, inputs: Tensor) -> Tensor:
-        """Bool [B], all false: a Sudoku has one solution; the banks and `solve` see to that."""
-        return torch.zeros(len(inputs), dtype=torch.bool)
-
-    def any_answer(self, inputs: Tensor) -> Tensor:
-        """The only answer: see `solve`."""
-        return self.solve(inputs)
 
     def solve(self, inputs: Tensor) -> Tensor:
         """The only answer, int64 [L], by exact search.
