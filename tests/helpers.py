@@ -15,7 +15,10 @@ from latent_rl.reasoners.cells import CellNetwork
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import make_task
-from latent_rl.types import Carry, ReasonerOutput
+from latent_rl.training.batches import ExampleSource
+from latent_rl.training.config import TrainConfig
+from latent_rl.training.objectives import LabelObjective
+from latent_rl.types import Carry, PuzzleSource, ReasonerOutput
 
 TASK = make_task("sudoku4x4")
 Undecided = TypeVar("Undecided", bound=CellNetwork)
@@ -37,6 +40,11 @@ def random_reasoner(task: Task = TASK, **config: Any) -> TRM:
 def random_core(**arguments: Any) -> Core:
     """4x4 Sudoku with an untrained reasoner and a horizon of 8."""
     return Core(**{"task": TASK, "reasoner": random_reasoner(), "horizon": 8, **arguments})
+
+
+def example_source(config: TrainConfig, base: PuzzleSource | None = None, task: Task = TASK) -> ExampleSource:
+    """Examples of the task, or of other base puzzles, trained by their labels."""
+    return ExampleSource(config, task, base or task.puzzles("train"), LabelObjective(config, task))
 
 
 def undecided(reasoner: Undecided) -> Undecided:

@@ -154,6 +154,18 @@ def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> Reas
     return module(config) if compute_dtype is None else module(config, compute_dtype)
 
 
+def architecture_of(reasoner: ReasonerModule) -> str:
+    """The name of the reasoner's architecture.
+
+    Raises:
+        UnknownNameError: it is of none in `ARCHITECTURES`.
+    """
+    names = {module: name for name, (module, _) in ARCHITECTURES.items()}
+    if type(reasoner) not in names:
+        raise UnknownNameError("architecture", type(reasoner).__name__, ARCHITECTURES)
+    return names[type(reasoner)]
+
+
 def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
     """Load a reasoner by the name of a shipped one or from a folder, ready for inference.
 
@@ -245,10 +257,7 @@ def save_reasoner(reasoner: ReasonerModule, path: str | Path, facts: dict[str, A
     Raises:
         UnknownNameError: the reasoner is of no architecture in `ARCHITECTURES`.
     """
-    folder = Path(path)
-    architecture = next((name for name, (module, _) in ARCHITECTURES.items() if module is type(reasoner)), None)
-    if architecture is None:
-        raise UnknownNameError("architecture", type(reasoner).__name__, ARCHITECTURES)
+    folder, architecture = Path(path), architecture_of(reasoner)
     state = {name: tensor.contiguous() for name, tensor in reasoner.state_dict().items()}
     weights = save_tensors(state)
     write_atomically(folder / WEIGHTS, weights)

@@ -1,21 +1,15 @@
 """One trainer for every reasoner, step target and batching: an optimizer step per supervised step, EMA, resume."""
 
-import dataclasses
 import math
-import re
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from latent_rl.errors import FileError, InvalidValueError, LatentRLError
@@ -30,14 +24,13 @@ from latent_rl.storage.stops import deferred_stop
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
-from latent_rl.training.batches import Batching, Supervised, training_puzzles
+from latent_rl.training.batches import ExampleSource, training_puzzles
 from latent_rl.training.config import TrainConfig, suited
-from latent_rl.training.episodes import Episodes
-from latent_rl.training.losses import step_loss
 from latent_rl.training.memory import check_batch
-from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
-from latent_rl.training.replacement import Replacement
-from latent_rl.training.state import Progress, TrainingState, load_training_state, save_training_state
+from latent_rl.training.objectives import LabelObjective, Supervised
+from latent_rl.training.optim import update_weights
+from latent_rl.training.provenance import provenance
+from latent_rl.training.state import Progress, TrainingState, lr_factor, read_training_state, save_training_state
 from latent_rl.training.targets import monotonicity
 from latent_rl.training.trajectories import RecordedPuzzles
 from latent_rl.types import PuzzleSource, matches
@@ -49,53 +42,26 @@ class DivergedError(LatentRLError, ArithmeticError):
     """The loss, or a weight, is not finite."""
 
 
-BATCHINGS: dict[str, Callable[[TrainConfig, Task, PuzzleSource, Reasoner], Batching]] = {
-    "episodes": Episodes,
-    "replacement": Replacement,
-}
-
-
-def train_batch(
-    reasoner: ReasonerModule,
-    average: AveragedModel,
-    optimizers: list[Optimizer],
-    config: TrainConfig,
-    steps: Iterator[Supervised],
-    first_step: int,
-) -> dict[str, float]:
+def train_batch(state: TrainingState, steps: Iterator[Supervised]) -> dict[str, float]:
     """One optimizer step after each supervised step of a batch; returns metrics, mostly of the last one."""
-    total_steps = config.num_batches * reasoner.num_supervision_steps
-    losses, finished, factor = [], [], 0.0
-    for number, step in enumerate(steps, first_step):
-        loss = step_loss(
-            step.output,
-            step.targets,
-            step.labels,
-            step.weight,
-            config.halt_weight,
-            previous=step.previous,
-            dual_weight=config.dual_weight,
-            continue_target=step.continue_target,
-        )
-        for optimizer in optimizers:
+    losses, finished = [], []
+    for step in steps:
+        loss = state.source.objective.loss(step)
+        for optimizer in state.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        parallel.average_gradients(reasoner)
-        factor = warmup_cosine(number, total_steps, config.warmup_steps)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            optimizer.step()
-        average.update_parameters(reasoner)
+        parallel.average_gradients(state.reasoner)
+        update_weights(state.optimizers, state.schedules)
+        state.average.update_parameters(state.reasoner)
         losses.append(loss.detach())
         finished.append(step.finished)
     losses = parallel.mean(torch.stack(losses)).tolist()
     if not all(map(math.isfinite, losses)):
         raise DivergedError(f"the loss must stay finite; got {losses}.")
     with torch.no_grad():
-        logits = step.output.conditional_logits
-        margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean()
-        exact = matches(logits.argmax(-1), step.labels).all(1).float().mean()
+        labels, logits = step.puzzles.labels, step.output.conditional_logits
+        margin = advantage_margin(step.output.reference_logits, logits, labels).mean()
+        exact = matches(logits.argmax(-1), labels).all(1).float().mean()
     margin, exact = parallel.mean(torch.stack([margin, exact]))
     ages = parallel.gather(torch.cat(finished))
     return {
@@ -104,30 +70,17 @@ def train_batch(
         "train/advantage_margin": margin.item(),
         "train/mean_steps": ages.float().mean().item(),
         "train/examples": len(ages),
-        "train/lr_factor": factor,
     }
 
 
-def provenance(config: TrainConfig) -> dict[str, Any]:
-    """What a run folder records besides the architecture: config, versions, git revision."""
-    return {
-        "train": dataclasses.asdict(config),
-        "versions": {name: version(name) for name in ("torch", "numpy")},
-        "revision": revision(),
-    }
-
-
-def revision() -> str | None:
-    """The commit that this code is checked out from; None without git, or outside a repository."""
-    try:
-        git = subprocess.run(
-            ["git", "rev-parse", "--verify", "HEAD"], cwd=Path(__file__).parent, capture_output=True, timeout=10,
-            check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = git.stdout.decode(errors="replace").strip()
-    return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
+def begun(source: ExampleSource, reasoner: ReasonerModule, saved: Path) -> tuple[TrainingState, Progress]:
+    """A run where the saved state left it; at its beginning if there is none."""
+    if not saved.exists():
+        return TrainingState.begin(source, reasoner), Progress()
+    progress, tensors = read_training_state(saved, source.config, reasoner)
+    state = TrainingState.begin(source, reasoner, first_step=progress.batch * reasoner.num_supervision_steps)
+    state.load(tensors)
+    return state, progress
 
 
 def path_facts(base: PuzzleSource) -> dict[str, Any]:
@@ -141,16 +94,6 @@ def path_facts(base: PuzzleSource) -> dict[str, Any]:
             f" away from the answer by {summary['mean_backward']:.2f} cells on average."
         )
     return {"paths": summary}
-
-
-def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]:
-    """The config's optimizers; every group remembers its `peak_lr`, which the schedule scales."""
-    optimizers = OPTIMIZERS[config.optimizer](reasoner, config.lr, config.muon_lr, config.weight_decay)
-    optimizers += puzzle_optimizers(reasoner, config.puzzle_lr, config.puzzle_weight_decay)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
-    return optimizers
 
 
 def decoding(reasoner: Reasoner, task: Task, num_steps: int) -> dict[str, Any]:
@@ -209,14 +152,12 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
         )
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
-    average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
-    optimizers = make_optimizers(config, reasoner)
     num_steps = reasoner.num_supervision_steps
+    factor = lr_factor(config, num_steps)
     base = training_puzzles(config, task, num_steps)
-    batching = BATCHINGS[config.batching](config, task, base, reasoner)
-    state = TrainingState(reasoner, average, optimizers, batching, config)
-    progress = load_training_state(saved, state) if saved.exists() else Progress()
-    averaged = cast(ModuleT, average.module)
+    source = ExampleSource(config, task, base, LabelObjective(config, task))
+    state, progress = begun(source, reasoner, saved)
+    averaged = cast(ModuleT, state.average.module)
     speaks = parallel.rank() == 0
     facts = provenance(config) | path_facts(base)
     names = task.identifiers if speaks and getattr(reasoner.config, "num_puzzle_ids", False) else None
@@ -237,8 +178,7 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
         )  # fmt: skip
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
-                steps = batching.steps(progress.batch)
-                metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
+                metrics = train_batch(state, state.batching.steps(progress.batch))
                 progress = replace(
                     progress,
                     batch=progress.batch + 1,
@@ -247,6 +187,7 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
                     examples=progress.examples + int(metrics["train/examples"]),
                 )
                 metrics["train/examples"] = progress.examples
+                metrics["train/lr_factor"] = factor(progress.batch * num_steps - 1)
                 last = progress.batch == config.num_batches
                 if speaks and (progress.batch % config.validate_every == 0 or last):
                     result = evaluate_fixed(averaged, task, validation, config.validation_steps)
@@ -295,9 +236,8 @@ def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str |
     if not progress.extensions or progress.extensions[-1]["batch"] != progress.batch:
         return None
     planned = progress.extensions[-1]["num_batches"]
-    total, step = config.num_batches * num_steps, progress.batch * num_steps
+    factor = lr_factor(config, num_steps)(progress.batch * num_steps)
     return (
         f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run"
-        f" of {config.num_batches} batches: its learning rate is {warmup_cosine(step, total, config.warmup_steps):.0%}"
-        " of its peak here."
+        f" of {config.num_batches} batches: its learning rate is {factor:.0%} of its peak here."
     )

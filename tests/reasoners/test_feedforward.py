@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TASK, random_core
+from helpers import TASK, example_source, random_core
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
@@ -20,8 +19,10 @@ from latent_rl.reasoners.checkpoint import load_reasoner, make_reasoner, reasone
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig, match_depth, match_parameters
 from latent_rl.reasoners.hrm import HRMConfig
 from latent_rl.reasoners.trm import TRMConfig
+from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.episodes import plan_batch, supervise
-from latent_rl.training.trainer import TrainConfig, make_optimizers, suited, train, train_batch
+from latent_rl.training.state import TrainingState
+from latent_rl.training.trainer import train, train_batch
 
 SIZE = {"vocab_size": TASK.vocab_size, "seq_len": TASK.seq_len, "width": 16}
 INPUTS = TASK.puzzles("test").inputs[:8]
@@ -181,8 +182,8 @@ def test_the_decision_process_equals_fixed_decoding() -> None:
 def test_eight_puzzles_can_be_learned_by_heart() -> None:
     config = TrainConfig(task="sudoku4x4", num_batches=300, batch_size=8, warmup_steps=20, extended_fraction=0.0)
     reasoner = network(match_depth(TRMConfig(**SIZE | {"width": 64}, num_supervision_steps=2)))
-    optimizers, average = make_optimizers(config, reasoner), AveragedModel(reasoner)
-    plan = plan_batch(config, TASK, TASK.puzzles("train"), 1, 0)
-    for batch in range(300):
-        metrics = train_batch(reasoner, average, optimizers, config, supervise(reasoner, plan, config), batch)
+    source = example_source(config)
+    state, plan = TrainingState.begin(source, reasoner), plan_batch(source, reasoner, 0)
+    for _ in range(300):
+        metrics = train_batch(state, supervise(reasoner, plan, config))
     assert metrics["train/exact_accuracy"] == 1
