@@ -27,7 +27,8 @@ from latent_rl.reasoners.checkpoint import (
 )
 from latent_rl.tasks import bank
 from latent_rl.training.state import Progress, TrainingState, read_training_state, save_training_state
-from latent_rl.training.trainer import TrainConfig, train, train_batch
+from latent_rl.training.trainer import TrainConfig, train
+from latent_rl.training.updates import train_batch
 
 DECODING = {"num_steps": 6, "solved_rate": 0.5, "num_puzzles": 200}
 TINY = TrainConfig(task="sudoku4x4", num_batches=1, batch_size=4, num_validation=4, validation_steps=1, save_every=1)

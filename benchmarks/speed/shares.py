@@ -18,8 +18,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.trm import TRM
 from latent_rl.tasks.base import first
-from latent_rl.training import episodes
-from latent_rl.training import trainer as trainer_module
+from latent_rl.training import episodes, updates
 
 Parts = dict[str, list[tuple[Any, str]]]
 """Methods, as (owner, name), by the name of the part they belong to; none of them calls another one."""
@@ -66,7 +65,7 @@ def profile(settings: Settings) -> list[Row]:
     training: Parts = {
         "forward": [(TRM, "step")],
         "backward": [(torch.Tensor, "backward")],
-        "optimizers": [(trainer_module, "update_weights")],
+        "optimizers": [(updates, "update_weights")],
         "moving average": [(AveragedModel, "update_parameters")],
         "drawing puzzles": [(episodes, "plan_batch")],
     }

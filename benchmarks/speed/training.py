@@ -23,7 +23,7 @@ from latent_rl.training.batches import ExampleSource
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.state import TrainingState
-from latent_rl.training.trainer import train_batch
+from latent_rl.training.updates import train_batch
 
 TASK = make_task("sudoku9x9")
 SHAPE = TRMConfig(vocab_size=TASK.vocab_size, seq_len=TASK.seq_len)

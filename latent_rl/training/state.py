@@ -57,7 +57,16 @@ class Progress:
 
     def facts(self) -> dict[str, Any]:
         """The same as plain JSON values, for the run's `config.json`."""
-        return asdict(self) | {"seconds": round(self.seconds), "cpu_seconds": round(self.cpu_seconds, 3)}
+        return asdict(self) | self.counts()
+
+    def counts(self) -> dict[str, float]:
+        """The numbers among them, times rounded."""
+        return {
+            "batch": self.batch,
+            "seconds": round(self.seconds),
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "examples": self.examples,
+        }
 
 
 @dataclass(frozen=True)

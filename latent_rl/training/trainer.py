@@ -1,23 +1,17 @@
 """One trainer for every reasoner, step target and batching: an optimizer step per supervised step, EMA, resume."""
 
-import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import torch
-from torch import nn
 from tqdm import tqdm
 
-from latent_rl.errors import FileError, InvalidValueError, LatentRLError
+from latent_rl.errors import FileError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.fit import check_fits
-from latent_rl.improvement import advantage_margin
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
-from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
 from latent_rl.storage.event_log import EventLog
 from latent_rl.storage.identifiers import write_identifiers
 from latent_rl.storage.stops import deferred_stop
@@ -26,51 +20,17 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
 from latent_rl.training.batches import ExampleSource, training_puzzles
 from latent_rl.training.config import TrainConfig, suited
+from latent_rl.training.folder import STATE, RunFolder, check_unused
 from latent_rl.training.memory import check_batch
-from latent_rl.training.objectives import LabelObjective, Supervised
-from latent_rl.training.optim import update_weights
+from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.provenance import provenance
-from latent_rl.training.state import Progress, TrainingState, lr_factor, read_training_state, save_training_state
+from latent_rl.training.state import Progress, TrainingState, lr_factor, read_training_state
 from latent_rl.training.targets import monotonicity
 from latent_rl.training.trajectories import RecordedPuzzles
-from latent_rl.types import PuzzleSource, matches
+from latent_rl.training.updates import train_batch
+from latent_rl.types import PuzzleSource
 
 ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
-
-
-class DivergedError(LatentRLError, ArithmeticError):
-    """The loss, or a weight, is not finite."""
-
-
-def train_batch(state: TrainingState, steps: Iterator[Supervised]) -> dict[str, float]:
-    """One optimizer step after each supervised step of a batch; returns metrics, mostly of the last one."""
-    losses, finished = [], []
-    for step in steps:
-        loss = state.source.objective.loss(step)
-        for optimizer in state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parallel.average_gradients(state.reasoner)
-        update_weights(state.optimizers, state.schedules)
-        state.average.update_parameters(state.reasoner)
-        losses.append(loss.detach())
-        finished.append(step.finished)
-    losses = parallel.mean(torch.stack(losses)).tolist()
-    if not all(map(math.isfinite, losses)):
-        raise DivergedError(f"the loss must stay finite; got {losses}.")
-    with torch.no_grad():
-        labels, logits = step.puzzles.labels, step.output.conditional_logits
-        margin = advantage_margin(step.output.reference_logits, logits, labels).mean()
-        exact = matches(logits.argmax(-1), labels).all(1).float().mean()
-    margin, exact = parallel.mean(torch.stack([margin, exact]))
-    ages = parallel.gather(torch.cat(finished))
-    return {
-        "train/loss": sum(losses) / len(losses),
-        "train/exact_accuracy": exact.item(),
-        "train/advantage_margin": margin.item(),
-        "train/mean_steps": ages.float().mean().item(),
-        "train/examples": len(ages),
-    }
 
 
 def begun(source: ExampleSource, reasoner: ReasonerModule, saved: Path) -> tuple[TrainingState, Progress]:
@@ -137,27 +97,19 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
     if out.exists() and not out.is_dir():
         raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
     with parallel.claimed_by_first(out):
-        return _train(config, reasoner, task, out, resume=resume)
+        check_unused(out, resume=resume)
+        return _train(config, reasoner, task, out)
 
 
-def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, resume: bool) -> ModuleT:
+def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> ModuleT:
     """Train in a folder that is claimed."""
-    saved = out / "training.safetensors"
-    if saved.exists() and not resume:
-        raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
-    if (out / WEIGHTS).exists() and not saved.exists():
-        raise InvalidValueError(
-            f"{out} must not hold a reasoner that no training here has made; it does, and no {saved.name}."
-            " Choose another --out; --init starts from its weights."
-        )
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
     num_steps = reasoner.num_supervision_steps
-    factor = lr_factor(config, num_steps)
     base = training_puzzles(config, task, num_steps)
     source = ExampleSource(config, task, base, LabelObjective(config, task))
-    state, progress = begun(source, reasoner, saved)
-    averaged = cast(ModuleT, state.average.module)
+    state, progress = begun(source, reasoner, out / STATE)
+    averaged, factor, clock = cast(ModuleT, state.average.module), lr_factor(config, num_steps), Clock(progress)
     speaks = parallel.rank() == 0
     facts = provenance(config) | path_facts(base)
     names = task.identifiers if speaks and getattr(reasoner.config, "num_puzzle_ids", False) else None
@@ -165,70 +117,67 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
         facts |= write_identifiers(out, names)
     if speaks and (line := _extension(progress, config, num_steps)):
         tqdm.write(line)
-    started = time.monotonic() - progress.seconds
-    cpu_started = time.process_time() - progress.cpu_seconds
-    kept = progress.batch
+    folder = RunFolder(out, facts, progress.batch)
+    bar = tqdm(
+        total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
+        disable=not speaks,
+    )  # fmt: skip
     # Several workers would see a signal at different batches, and wait for each other.
     stops: AbstractContextManager[list[int]] = deferred_stop() if parallel.num_workers() == 1 else nullcontext([])
-    try:
+    with folder.telling():
         log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
-        bar = tqdm(
-            total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
-            disable=not speaks,
-        )  # fmt: skip
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
                 metrics = train_batch(state, state.batching.steps(progress.batch))
-                progress = replace(
-                    progress,
-                    batch=progress.batch + 1,
-                    seconds=time.monotonic() - started,
-                    cpu_seconds=time.process_time() - cpu_started,
-                    examples=progress.examples + int(metrics["train/examples"]),
-                )
+                progress = clock.after_batch(progress, int(metrics["train/examples"]))
                 metrics["train/examples"] = progress.examples
                 metrics["train/lr_factor"] = factor(progress.batch * num_steps - 1)
-                last = progress.batch == config.num_batches
-                if speaks and (progress.batch % config.validate_every == 0 or last):
-                    result = evaluate_fixed(averaged, task, validation, config.validation_steps)
-                    best = result.best_step
-                    metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
-                    metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
-                    metrics["eval/best_step"] = best
-                    row = {k: v for k, v in progress.facts().items() if k not in ("curve", "extensions")}
-                    progress.curve.append(row | metrics)
+                is_last = progress.batch == config.num_batches
+                if speaks and (progress.batch % config.validate_every == 0 or is_last):
+                    metrics |= validation_metrics(averaged, task, validation, config.validation_steps)
+                    progress.curve.append(progress.counts() | metrics)
                 if log is not None:
                     log.scalars(metrics, progress.batch)
                 solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
                 bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
                 bar.update()
-                if progress.batch % config.save_every == 0 or last or signals:
-                    check_finite(averaged)
-                    # The state first: what a kill leaves between the two, a resumption mends.
-                    save_training_state(saved, state, progress)
-                    if speaks:
-                        save_reasoner(averaged, out, facts | progress.facts())
-                    kept = progress.batch
+                if progress.batch % config.save_every == 0 or is_last or signals:
+                    folder.save(state, averaged, progress)
         if speaks:
-            chosen = decoding(averaged, task, config.validation_steps)
-            save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
-    except DivergedError as error:
-        left = f"{out} keeps this one up to batch {kept}" if kept else "nothing of this one was saved"
-        raise DivergedError(f"{error} Train anew with lower --lr and --muon-lr; {left}.") from error
-    except FileError as error:
-        left = f"the run up to batch {kept}" if kept else "nothing of the run"
-        raise FileError(f"{error} {out} keeps {left}; go on with --resume when that is mended.") from error
+            folder.save_reasoner(averaged, progress, decoding=decoding(averaged, task, config.validation_steps))
     return averaged.requires_grad_(False).eval()
 
 
-def check_finite(reasoner: nn.Module) -> None:
-    """Refuse to save what could not be loaded.
+class Clock:
+    """The time that a run takes, over all its resumptions.
 
-    Raises:
-        DivergedError: a weight is a NaN or an infinity.
+    Args:
+        progress: how far it is as the clock starts.
     """
-    if not all(bool(value.isfinite().all()) for value in reasoner.state_dict().values()):
-        raise DivergedError("the weights must stay finite; some are not.")
+
+    def __init__(self, progress: Progress) -> None:
+        self._started = time.monotonic() - progress.seconds
+        self._cpu_started = time.process_time() - progress.cpu_seconds
+
+    def after_batch(self, progress: Progress, num_examples: int) -> Progress:
+        """How far the run is one batch later, in which so many puzzles had their last step."""
+        return replace(
+            progress,
+            batch=progress.batch + 1,
+            seconds=time.monotonic() - self._started,
+            cpu_seconds=time.process_time() - self._cpu_started,
+            examples=progress.examples + num_examples,
+        )
+
+
+def validation_metrics(reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: int) -> dict[str, float]:
+    """How much of the puzzles is solved with the best number of steps, up to `num_steps`, and with all of them."""
+    result = evaluate_fixed(reasoner, task, puzzles, num_steps)
+    return {
+        "eval/solved_rate": result.solved_rate[result.best_step - 1].item(),
+        "eval/solved_rate_last_step": result.solved_rate[-1].item(),
+        "eval/best_step": result.best_step,
+    }
 
 
 def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str | None:

@@ -22,7 +22,8 @@ from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.episodes import plan_batch, supervise
 from latent_rl.training.state import TrainingState
-from latent_rl.training.trainer import train, train_batch
+from latent_rl.training.trainer import train
+from latent_rl.training.updates import train_batch
 
 SIZE = {"vocab_size": TASK.vocab_size, "seq_len": TASK.seq_len, "width": 16}
 INPUTS = TASK.puzzles("test").inputs[:8]

@@ -23,7 +23,7 @@ from latent_rl.training.optim import warmup_cosine
 from latent_rl.training.replacement import Replacement, Slots, draw_slots, flat, run_step
 from latent_rl.training.state import TrainingState
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.training.trainer import train_batch
+from latent_rl.training.updates import train_batch
 from latent_rl.types import Carry, ReasonerOutput, Symmetry
 
 CONFIG = TrainConfig(task="sudoku4x4", batching="replacement", batch_size=16, halt_exploration=0.5, num_batches=6)

@@ -140,7 +140,7 @@ def test_a_kill_between_the_two_saves_is_mended(tmp_path: Path, monkeypatch: pyt
 
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr("latent_rl.training.trainer.save_reasoner", killed)
+            patch.setattr("latent_rl.training.folder.save_reasoner", killed)
             with pytest.raises(Killed):
                 train(TINY, fresh(), tmp_path / "cut", resume=True)
     train(TINY, fresh(), tmp_path / "cut", resume=True)

@@ -16,7 +16,8 @@ from latent_rl.training.episodes import Plan, plan_batch, supervise
 from latent_rl.training.losses import step_loss
 from latent_rl.training.optim import OPTIMIZERS, warmup_cosine
 from latent_rl.training.state import TrainingState
-from latent_rl.training.trainer import DivergedError, TrainConfig, train, train_batch
+from latent_rl.training.trainer import TrainConfig, train
+from latent_rl.training.updates import DivergedError, train_batch
 from latent_rl.types import ReasonerOutput
 
 TINY = TrainConfig(
