@@ -51,7 +51,7 @@ class Diagnose:
         title = f"{self.reasoner} on {len(puzzles)} {self.split} puzzles of {task.name}"
         write_diagnosis(out, title, diagnosis)
         if self.json:
-            print(json.dumps(diagnosis.summary() | {"steps": diagnosis.steps, "sweep": diagnosis.sweep}, indent=2))
+            print(json.dumps(diagnosis.facts(), indent=2))
             return
         console = Console()
         print_diagnosis(console, title, diagnosis)

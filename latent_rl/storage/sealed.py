@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latent_rl.errors import CheckpointError, one_line
-from latent_rl.storage.atomic import write_atomically
+from latent_rl.storage.atomic import read_file, write_atomically
 
 MAX_BYTES = 2**30
 """Of a sealed file that is read at the most, unless more is asked for."""
@@ -47,11 +47,7 @@ def read_sealed(path: Path, what: str, max_bytes: int = MAX_BYTES) -> tuple[dict
         CheckpointError: it can't be read, is no such file, or is damaged.
     """
     try:
-        if not path.is_file():
-            raise ValueError("there is no such file" if not path.exists() else "it is no file")
-        if (size := path.stat().st_size) > max_bytes:
-            raise ValueError(f"it has {size:,} bytes, more than {max_bytes:,}")
-        content = path.read_bytes()
+        content = read_file(path, max_bytes)
         tensors = load_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         sealed = json.loads(header["__metadata__"][_KEY])
