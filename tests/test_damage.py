@@ -26,7 +26,8 @@ from latent_rl.reasoners.checkpoint import (
     shipped_reasoners,
 )
 from latent_rl.tasks import bank
-from latent_rl.training.state import Progress, TrainingState, read_training_state, save_training_state
+from latent_rl.training.progress import Progress
+from latent_rl.training.state import TrainingState, read_training_state, save_training_state
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.training.updates import train_batch
 

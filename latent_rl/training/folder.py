@@ -11,7 +11,8 @@ from latent_rl.errors import FileError, InvalidValueError
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
 from latent_rl.training import parallel
-from latent_rl.training.state import Progress, TrainingState, save_training_state
+from latent_rl.training.progress import Progress
+from latent_rl.training.state import TrainingState, save_training_state
 from latent_rl.training.updates import DivergedError
 
 STATE = "training.safetensors"

@@ -1,8 +1,7 @@
 """A run's live objects, and what of them it needs to go on exactly: one sealed file."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from latent_rl.training import parallel
 from latent_rl.training.batches import Batching, ExampleSource
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.episodes import Episodes
-from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, scheduled, warmup_cosine
+from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, scheduled
+from latent_rl.training.progress import Progress, lr_factor
 from latent_rl.training.replacement import Replacement
 
 BATCHINGS: dict[str, Callable[[ExampleSource, Reasoner], Batching]] = {
@@ -32,41 +32,6 @@ MAX_BYTES = 2**40
 """Of a saved state that is read at the most: more than any machine could train."""
 HARMLESS = ("num_batches", "save_every", "validate_every", "num_validation", "validation_steps")
 """Options that a run may go on with other values of: how long it is, and what does not touch the weights."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, over all its resumptions; work that a kill lost is not counted.
-
-    Attributes:
-        batch: batches done.
-        seconds: of wall time.
-        cpu_seconds: of this process, all its threads together, validations included; not of the compiler it calls.
-        examples: puzzles that have had their last step.
-        curve: one row for each validation.
-        extensions: one row for each time that the run went on with another number of batches: how many it was planned
-            for, and how many were done then.
-    """
-
-    batch: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    examples: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    extensions: list[dict[str, int]] = field(default_factory=list)
-
-    def facts(self) -> dict[str, Any]:
-        """The same as plain JSON values, for the run's `config.json`."""
-        return asdict(self) | self.counts()
-
-    def counts(self) -> dict[str, float]:
-        """The numbers among them, times rounded."""
-        return {
-            "batch": self.batch,
-            "seconds": round(self.seconds),
-            "cpu_seconds": round(self.cpu_seconds, 3),
-            "examples": self.examples,
-        }
 
 
 @dataclass(frozen=True)
@@ -149,11 +114,6 @@ def make_optimizers(config: TrainConfig, reasoner: ReasonerModule) -> list[Optim
     """The config's optimizers, at their peak learning rates."""
     optimizers = OPTIMIZERS[config.optimizer](reasoner, config.lr, config.muon_lr, config.weight_decay)
     return optimizers + puzzle_optimizers(reasoner, config.puzzle_lr, config.puzzle_weight_decay)
-
-
-def lr_factor(config: TrainConfig, num_steps: int) -> Callable[[int], float]:
-    """The factor of the learning rates by the number of the optimizer step, of which a batch has `num_steps`."""
-    return partial(warmup_cosine, total_steps=config.num_batches * num_steps, warmup_steps=config.warmup_steps)
 
 
 def save_training_state(path: Path, state: TrainingState, progress: Progress) -> None:

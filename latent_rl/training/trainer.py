@@ -1,17 +1,14 @@
 """One trainer for every reasoner, step target and batching: an optimizer step per supervised step, EMA, resume."""
 
-import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from tqdm import tqdm
 
 from latent_rl.errors import FileError
-from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.fit import check_fits
-from latent_rl.reasoners.base import Reasoner, ReasonerModule
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.storage.event_log import EventLog
 from latent_rl.storage.identifiers import write_identifiers
 from latent_rl.storage.stops import deferred_stop
@@ -23,45 +20,13 @@ from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.folder import STATE, RunFolder, check_unused
 from latent_rl.training.memory import check_batch
 from latent_rl.training.objectives import LabelObjective
-from latent_rl.training.provenance import provenance
-from latent_rl.training.state import Progress, TrainingState, lr_factor, read_training_state
-from latent_rl.training.targets import monotonicity
-from latent_rl.training.trajectories import RecordedPuzzles
+from latent_rl.training.progress import Clock, Progress, extension_line, lr_factor
+from latent_rl.training.provenance import path_facts, paths_line, provenance
+from latent_rl.training.state import TrainingState, read_training_state
 from latent_rl.training.updates import train_batch
-from latent_rl.types import PuzzleSource
+from latent_rl.training.validation import decoding, validation_metrics
 
 ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
-
-
-def begun(source: ExampleSource, reasoner: ReasonerModule, saved: Path) -> tuple[TrainingState, Progress]:
-    """A run where the saved state left it; at its beginning if there is none."""
-    if not saved.exists():
-        return TrainingState.begin(source, reasoner), Progress()
-    progress, tensors = read_training_state(saved, source.config, reasoner)
-    state = TrainingState.begin(source, reasoner, first_step=progress.batch * reasoner.num_supervision_steps)
-    state.load(tensors)
-    return state, progress
-
-
-def path_facts(base: PuzzleSource) -> dict[str, Any]:
-    """How monotone the recorded paths of the puzzles are, for the run folder and the user; nothing without paths."""
-    if not isinstance(base, RecordedPuzzles):
-        return {}
-    summary = monotonicity(base.path.transpose(0, 1), base.labels).summary()
-    if parallel.rank() == 0:
-        tqdm.write(
-            f"{summary['num_paths']} recorded paths, {summary['monotone_share']:.1%} of them monotone; a path moves"
-            f" away from the answer by {summary['mean_backward']:.2f} cells on average."
-        )
-    return {"paths": summary}
-
-
-def decoding(reasoner: Reasoner, task: Task, num_steps: int) -> dict[str, Any]:
-    """The number of steps, up to `num_steps`, that solves most of the whole validation split."""
-    puzzles = task.puzzles("validation")
-    result = evaluate_fixed(reasoner, task, puzzles, num_steps)
-    best = result.best_step
-    return {"num_steps": best, "solved_rate": result.solved_rate[best - 1].item(), "num_puzzles": len(puzzles)}
 
 
 def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = False) -> ModuleT:
@@ -115,17 +80,18 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> Mod
     names = task.identifiers if speaks and getattr(reasoner.config, "num_puzzle_ids", False) else None
     if names is not None:
         facts |= write_identifiers(out, names)
-    if speaks and (line := _extension(progress, config, num_steps)):
-        tqdm.write(line)
+    for line in (paths_line(facts), extension_line(progress, config, num_steps)):
+        if speaks and line is not None:
+            tqdm.write(line)
     folder = RunFolder(out, facts, progress.batch)
-    bar = tqdm(
-        total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
-        disable=not speaks,
-    )  # fmt: skip
     # Several workers would see a signal at different batches, and wait for each other.
     stops: AbstractContextManager[list[int]] = deferred_stop() if parallel.num_workers() == 1 else nullcontext([])
     with folder.telling():
         log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
+        bar = tqdm(
+            total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
+            disable=not speaks,
+        )  # fmt: skip
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
                 metrics = train_batch(state, state.batching.steps(progress.batch))
@@ -148,45 +114,11 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> Mod
     return averaged.requires_grad_(False).eval()
 
 
-class Clock:
-    """The time that a run takes, over all its resumptions.
-
-    Args:
-        progress: how far it is as the clock starts.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self._started = time.monotonic() - progress.seconds
-        self._cpu_started = time.process_time() - progress.cpu_seconds
-
-    def after_batch(self, progress: Progress, num_examples: int) -> Progress:
-        """How far the run is one batch later, in which so many puzzles had their last step."""
-        return replace(
-            progress,
-            batch=progress.batch + 1,
-            seconds=time.monotonic() - self._started,
-            cpu_seconds=time.process_time() - self._cpu_started,
-            examples=progress.examples + num_examples,
-        )
-
-
-def validation_metrics(reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: int) -> dict[str, float]:
-    """How much of the puzzles is solved with the best number of steps, up to `num_steps`, and with all of them."""
-    result = evaluate_fixed(reasoner, task, puzzles, num_steps)
-    return {
-        "eval/solved_rate": result.solved_rate[result.best_step - 1].item(),
-        "eval/solved_rate_last_step": result.solved_rate[-1].item(),
-        "eval/best_step": result.best_step,
-    }
-
-
-def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str | None:
-    """What a run says that goes on from here with another number of batches than it was planned for."""
-    if not progress.extensions or progress.extensions[-1]["batch"] != progress.batch:
-        return None
-    planned = progress.extensions[-1]["num_batches"]
-    factor = lr_factor(config, num_steps)(progress.batch * num_steps)
-    return (
-        f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run"
-        f" of {config.num_batches} batches: its learning rate is {factor:.0%} of its peak here."
-    )
+def begun(source: ExampleSource, reasoner: ReasonerModule, saved: Path) -> tuple[TrainingState, Progress]:
+    """A run where the saved state left it; at its beginning if there is none."""
+    if not saved.exists():
+        return TrainingState.begin(source, reasoner), Progress()
+    progress, tensors = read_training_state(saved, source.config, reasoner)
+    state = TrainingState.begin(source, reasoner, first_step=progress.batch * reasoner.num_supervision_steps)
+    state.load(tensors)
+    return state, progress
