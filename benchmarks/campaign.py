@@ -647,7 +647,7 @@ def campaign(args: Args) -> dict[str, dict[str, Any]]:
     """Run the attacks; for each the counts of `OUTCOMES`, and an example of every failure."""
     torch.set_num_threads(1)
     for name in COMMANDS:  # what is loaded here costs the children nothing
-        command(name, True)
+        command(name, [name])
     report: dict[str, dict[str, Any]] = {}
     for name, attack in attacks(args).items():
         counts: Counter[str] = Counter()

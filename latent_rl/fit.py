@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.notes import note
-from latent_rl.reasoners.base import Reasoner, ReasonerModule
+from latent_rl.reasoners.base import Reasoner, Resizable
 from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
 from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
@@ -37,7 +37,7 @@ def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
     Raises:
         InvalidValueError: it does not fit.
     """
-    if isinstance(reasoner, ReasonerModule) and reasoner.seq_len != task.seq_len:
+    if isinstance(reasoner, Resizable) and reasoner.seq_len != task.seq_len:
         reasoner = reasoner.resized(task.seq_len) or reasoner
     check_fits(reasoner, task)
     return reasoner

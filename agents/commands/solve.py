@@ -22,8 +22,9 @@ from latent_rl.config import SEED, SIZE, Range
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.fit import matched
-from latent_rl.reasoners.base import ReasonerModule, chosen_device
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.tasks.files.puzzle_io import read_board
 from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.registry import make_task

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from race import Row, Settings
 from solving import BATCH_SIZE
-from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
 from training import trainer
 
@@ -19,7 +18,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.trm import TRM
 from latent_rl.tasks.base import first
-from latent_rl.training import episodes
+from latent_rl.training import episodes, updates
 
 Parts = dict[str, list[tuple[Any, str]]]
 """Methods, as (owner, name), by the name of the part they belong to; none of them calls another one."""
@@ -66,7 +65,7 @@ def profile(settings: Settings) -> list[Row]:
     training: Parts = {
         "forward": [(TRM, "step")],
         "backward": [(torch.Tensor, "backward")],
-        "optimizers": [(AdamW, "step"), (Muon, "step")],
+        "optimizers": [(updates, "update_weights")],
         "moving average": [(AveragedModel, "update_parameters")],
         "drawing puzzles": [(episodes, "plan_batch")],
     }

@@ -50,7 +50,7 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             {"num_cycles": 2, "num_latent_updates": 2, "num_supervision_steps": 16, "mixer": "attention"}
             | {"num_answer_layers": 2, "continue_head": True},
         ),
-        ("--num-supervision-steps 2", "feedforward", {"num_layers": 6, "num_passes": 6, "num_supervision_steps": 1}),
+        ("--num-supervision-steps 2", "feedforward", {"num_layers": 6, "num_passes": 6}),
         ("--match parameters", "feedforward", {"num_layers": 1, "num_passes": 1, "mixer": "mlp"}),
     ],
 )
@@ -119,7 +119,7 @@ def test_mistakes_get_one_line_and_status_2(
 def test_the_overview_says_what_the_commands_say() -> None:
     """It is printed without importing them, so it has words of its own."""
     for name, (_, summary) in cli.COMMANDS.items():
-        assert cli.command(name, is_asked_for=True).__doc__.strip().splitlines()[0] == summary, name
+        assert cli.command(name, [name]).__doc__.strip().splitlines()[0] == summary, name
 
 
 def test_the_overview_imports_nothing_heavy() -> None:

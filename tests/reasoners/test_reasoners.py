@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.reasoners import trm
+from latent_rl.reasoners import engine
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped_reasoners
 from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_norm, swiglu_width
@@ -243,7 +243,7 @@ def test_pieces_equal_the_whole_batch(count: int, compiled: bool, monkeypatch: p
     inputs, carry, index = BASE.inputs[rows], reasoner.initial_carry(count), torch.arange(count) % 6
     with torch.no_grad():
         pieces = reasoner.step(inputs, carry, index)
-    monkeypatch.setattr(trm, "PIECE", 1000)
+    monkeypatch.setattr(engine, "PIECE", 1000)
     whole = random_reasoner().step(inputs, carry, index)
     for one, other in zip(whole, pieces, strict=True):
         for name, tensor in vars(one).items():
@@ -256,10 +256,10 @@ def test_pieces_equal_the_whole_batch(count: int, compiled: bool, monkeypatch: p
 @pytest.mark.parametrize(("count", "sizes"), [(20, [20]), (64, [32, 32]), (65, [22, 22, 21])])
 def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """With gradient pieces are smaller, and as equal as can be."""
-    monkeypatch.setattr(trm, "SMALL_STATE", 0)
+    monkeypatch.setattr(engine, "SMALL_STATE", 0)
     reasoner, rows, met = random_reasoner().requires_grad_(True), torch.arange(count) % len(BASE), []
     monkeypatch.setattr(
-        reasoner, "_embed", lambda *args, embed=reasoner._embed: met.append(len(args[0])) or embed(*args)
+        reasoner, "embed", lambda rows, embed=reasoner.embed: met.append(len(rows.inputs)) or embed(rows)
     )
 
     def gradients() -> list[torch.Tensor]:
@@ -270,7 +270,7 @@ def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: p
 
     pieces = gradients()
     assert met == sizes
-    monkeypatch.setattr(trm, "PIECE", 1000)
+    monkeypatch.setattr(engine, "PIECE", 1000)
     for one, other in zip(pieces, gradients(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TASK, logged, random_reasoner
+from helpers import TASK, example_source, logged, random_reasoner
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
@@ -16,7 +15,9 @@ from latent_rl.reasoners.trm import TRM
 from latent_rl.training.episodes import Plan, plan_batch, supervise
 from latent_rl.training.losses import step_loss
 from latent_rl.training.optim import OPTIMIZERS, warmup_cosine
-from latent_rl.training.trainer import DivergedError, TrainConfig, make_optimizers, train, train_batch
+from latent_rl.training.state import TrainingState
+from latent_rl.training.trainer import TrainConfig, train
+from latent_rl.training.updates import DivergedError, train_batch
 from latent_rl.types import ReasonerOutput
 
 TINY = TrainConfig(
@@ -24,11 +25,8 @@ TINY = TrainConfig(
 )
 
 
-TRAIN = TASK.puzzles("train")
-
-
 def plan_of(config: TrainConfig, num_steps: int, batch: int) -> Plan:
-    return plan_batch(config, TASK, TRAIN, num_steps, batch)
+    return plan_batch(example_source(config), random_reasoner(num_supervision_steps=num_steps), batch)
 
 
 def fresh() -> TRM:
@@ -67,7 +65,7 @@ def test_plans_extend_depth_and_reveal_as_often_as_asked() -> None:
 def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
     plan = plan_of(TINY, 3, 0)
     plan = dataclasses.replace(plan, burn_in=2, midway=3, revealed=torch.ones_like(plan.revealed))
-    reasoner = fresh()
+    reasoner = random_reasoner(num_supervision_steps=3).requires_grad_(True)
     steps = list(supervise(reasoner, plan, TINY))
     assert len(steps) == 3
     carry, inputs = reasoner.initial_carry(8), plan.puzzles.inputs
@@ -76,7 +74,7 @@ def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
         if index >= 2:
             step = steps[index - 2]
             torch.testing.assert_close(step.output.conditional_logits, output.conditional_logits)
-            assert torch.equal(step.targets, plan.targets[index - 2])
+            assert torch.equal(step.targets, plan.path[:, index - 2])
     assert all(step.output.conditional_logits.requires_grad for step in steps)
     assert [step.finished.tolist() for step in steps] == [[], [], [5] * 8]
 
@@ -177,12 +175,11 @@ def test_eight_puzzles_can_be_learned_by_heart(targets: str) -> None:
     """Both kinds of targets bring the answer of a small set to certainty."""
     config = TrainConfig(task="sudoku4x4", num_batches=120, targets=targets, warmup_steps=20, extended_fraction=0.0)
     reasoner = random_reasoner(width=64).requires_grad_(True)
-    optimizers, average = make_optimizers(config, reasoner), AveragedModel(reasoner)
+    state = TrainingState.begin(example_source(config), reasoner)
     plan = plan_of(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), 6, 0)
     losses = []
-    for batch in range(120):
-        steps = supervise(reasoner, plan, config)
-        metrics = train_batch(reasoner, average, optimizers, config, steps, batch * 6)
+    for _ in range(120):
+        metrics = train_batch(state, supervise(reasoner, plan, config))
         losses.append(metrics["train/loss"])
     assert metrics["train/exact_accuracy"] == 1
     assert losses[-1] < losses[0] / 2
