@@ -27,7 +27,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -507,12 +507,13 @@ _QUICK_COMPARE = shlex.split(
 def read_comparison(folder: Path) -> Any:
     """Its report, made again from what it left."""
     from latent_rl.agents.commands.compare import Comparison, compare
+    from latent_rl.agents.commands.setting import Process, Setting
 
-    comparison = Comparison(
-        task="sudoku4x4", agents=("fixed", "ppo"), seeds=1, total_timesteps=4096, recorded=16, num_validation=16,
-        num_test=16, progress=False, out=folder / "out",
-    )  # fmt: skip
-    return json.dumps(compare(comparison))
+    process = Process(task="sudoku4x4")
+    setting = Setting(process=process, total_timesteps=4096, recorded=16, num_validation=16, num_test=16)
+    out = folder / "out"
+    comparison = Comparison(setting=setting, agents=("fixed", "ppo"), seeds=1, progress=False, out=out)
+    return json.dumps([asdict(row) for row in compare(comparison)])
 
 
 def make_results(folder: Path) -> None:

@@ -9,8 +9,8 @@ from helpers import TASK, random_core
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import fixed_steps
 from latent_rl.errors import InvalidValueError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner
