@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agent_attacks import attacks, damaged, poison, resealed, results, stopped, stopped_when
+from attacks import attacks, damaged, poison, resealed, results, stopped, stopped_when
 from helpers import TASK, random_core, random_reasoner
 from PIL import Image
 from rich.console import Console

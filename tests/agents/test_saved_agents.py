@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agent_attacks import attacks, damaged, poison, resealed
+from attacks import attacks, damaged, poison, resealed
 from helpers import TASK, random_core, random_reasoner
 from sb3_contrib import ARS, QRDQN, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC
@@ -379,7 +379,7 @@ def test_solve_refuses_a_zip_in_one_line(foreign: Path, capsys: pytest.CaptureFi
 
 def test_a_zip_that_is_none_is_one_clear_error_when_trusted(foreign: Path) -> None:
     chance = random.Random(0)
-    for damage in ("cut", "empty", "text", "noise"):
+    for damage in ("cut", "empty", "text", "all noise"):
         with damaged(foreign, damage, chance):
             assert_one_clear_error(foreign, random_core(), trust=True)
     torch.save({"policy": torch.zeros(2)}, foreign)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attacks import with_flipped_bit
 from helpers import TASK, random_core, random_reasoner
 
 from latent_rl import __main__ as cli
@@ -327,9 +328,8 @@ def test_damaged_results_are_refused_or_mended(source: Path) -> None:
     swapped = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
     random_ = random.Random(0)
     damaged = [swapped, b"\n".join([*lines[:2], *lines[3:]]), whole + b"noise", whole + lines[1] + b"\n"]
-    for place in random_.sample(range(len(whole)), 60):
-        flipped = bytes([whole[place] ^ 1 << random_.randrange(8)])
-        damaged += [whole[:place] + flipped + whole[place + 1 :]]
+    places = random_.sample(range(len(whole)), 60)
+    damaged += [with_flipped_bit(whole, 8 * place + random_.randrange(8)) for place in places]
     refused = 0
     for content in damaged:
         out.write_bytes(content)
