@@ -18,9 +18,10 @@ from attacks import with_flipped_bit
 from helpers import TASK, random_core, random_reasoner
 
 from latent_rl import __main__ as cli
+from latent_rl.agents.commands.results import COLUMNS
 from latent_rl.agents.commands.setting import Process
 from latent_rl.agents.commands.solve import Solve, show_solution
-from latent_rl.agents.commands.solve_file import COLUMNS, solve_file
+from latent_rl.agents.commands.solve_file import solve_file
 from latent_rl.agents.rules import best_of_steps, two_threshold_rule
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
@@ -432,7 +433,7 @@ def test_a_full_disk_keeps_what_is_written(source: Path, monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("latent_rl.agents.commands.solve_file._write_all", write)
+        patch.setattr("latent_rl.agents.commands.results._write_all", write)
         with pytest.raises(FileError, match=r"No space left on device; .*out\.csv keeps the \d rows .* Go on with: "):
             solve_file(a_solver(), source, out)
     solve_file(a_solver(), source, out)

@@ -7,7 +7,7 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -111,6 +111,15 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
         return recognize(task, as_lines(text_lines(path), task.seq_len), columns)
     except NoPuzzleError as error:
         raise PuzzleError(f"{source_name(path)} {error}") from error
+
+
+def count_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> int | None:
+    """How many rows `read_rows` will give; None for what can be read only once, or not to its end."""
+    if not path.is_file():
+        return None
+    with suppress(PuzzleError):  # who reads it is told
+        return sum(1 for _ in read_rows(path, task, columns).rows)
+    return None
 
 
 def read_board(task: Task, text: str) -> str:
