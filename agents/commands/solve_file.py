@@ -154,7 +154,9 @@ class Waiting:
     def __init__(self, task: Task, rows: Iterator[Row], taken: int) -> None:
         self.is_over = False
         self.failure: PuzzleError | None = None
-        self._task, self._rows, self._taken = task, rows, taken
+        self._task = task
+        self._rows = rows
+        self._taken = taken
         self._bad: deque[tuple[int, Result]] = deque()
 
     def puzzles(self) -> Iterator[Tensor]:

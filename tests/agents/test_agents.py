@@ -1,11 +1,14 @@
 """Who decides: baselines by hand, paired evaluation, tuning, SB3 glue, learning."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from helpers import TASK, Clockwork, random_core, random_reasoner
 from stable_baselines3 import DQN, PPO
 
+from latent_rl import __main__ as cli
 from latent_rl.agents.baselines import BASELINES, Tuned, Untuned, baseline_names, halts_above, make_baseline
 from latent_rl.agents.evaluate import evaluate_policy
 from latent_rl.agents.policy import action_index
@@ -32,6 +35,7 @@ from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
 
 BASE = TASK.puzzles("test")[:30]
+COMPARING = Path(__file__).parents[2] / "docs" / "comparing.md"
 
 
 def uneven_core(**arguments: object) -> Core:
@@ -173,6 +177,29 @@ def test_one_entry_is_a_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = evaluate_policy(core, make_baseline(core, "calm", Tuned(core, BASE)), BASE)
     assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]
     assert "calm" in baseline_names()
+
+
+@pytest.mark.parametrize("command", ["compare", "solve"])
+def test_the_help_says_how_every_agent_decides(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the table, each with its own words."""
+    with pytest.raises(SystemExit):
+        cli.run([command, "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    told = {name: baseline.about for name, baseline in BASELINES.items()}
+    if command == "compare":
+        told |= {name: spec.about for name, spec in AGENTS.items()}
+    else:
+        assert told.pop("oracle") not in said
+    for name, about in told.items():
+        numbered = "[-K]" if name in BASELINES and BASELINES[name].is_numbered else ""
+        assert f"{name}{numbered}: {about}" in said
+
+
+@pytest.mark.skipif(not COMPARING.is_file(), reason="needs the checkout, not the wheel alone")
+def test_the_page_names_every_agent() -> None:
+    table = [line for line in COMPARING.read_text().splitlines() if line.startswith("| `")]
+    for name in (*AGENTS, *baseline_names()):
+        assert any(f"`{name}`" in line for line in table), name
 
 
 def test_unknown_agents_and_actions_are_named() -> None:
