@@ -23,9 +23,10 @@ from latent_rl import __main__ as cli
 from latent_rl.agents import LearnedPolicy, Solver, evaluate_policy, load_agent, make_agent, save_agent
 from latent_rl.agents.networks import ImprovementPolicy, ImprovementQPolicy
 from latent_rl.agents.operator import ImprovementOperator
-from latent_rl.agents.saved import AGENT, agent_facts, made_space, space_facts
+from latent_rl.agents.saved import AGENT, agent_facts
 from latent_rl.agents.sb3.agents import AGENTS, AgentSpec
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
+from latent_rl.agents.spaces import made_space, space_facts
 from latent_rl.envs.core import Core
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import CheckpointError, InvalidValueError
