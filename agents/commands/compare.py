@@ -92,7 +92,7 @@ class _Contestant:
 
     agent: str
     policy: StepPolicy
-    outcomes: list[Outcome]
+    outcomes: tuple[Outcome, ...]
 
     @property
     def name(self) -> str:
@@ -127,8 +127,8 @@ def _compare(args: Comparison) -> list[ReportRow]:
     ]
     shown = next((c for c in contestants if is_learned(c.agent)), contestants[0])
     episode = list(frames(runs.core, shown.policy, *telling_puzzle(shown.outcomes[0], test)))
-    seeds = f"seed {args.seed}" if args.seeds == 1 else f"{args.seeds} seeds"
-    title = f"{task}: {len(test)} test puzzles, {seeds}"
+    of_seeds = f"seed {args.seed}" if args.seeds == 1 else f"{args.seeds} seeds"
+    title = f"{task}: {len(test)} test puzzles, {of_seeds}"
     print_table(console, title, together)
     show_episode(console, shown.name, episode)
     learned = [c.name for c in contestants if is_learned(c.agent)]
@@ -142,16 +142,16 @@ def _compare(args: Comparison) -> list[ReportRow]:
 
 def _evaluated(args: Comparison, runs: Runs, console: Console) -> list[_Contestant]:
     """Every agent with every seed. Those whose name in reports is another's, such as fixed-6 and fixed, are one."""
-    baselines = {agent: runs.policy(agent, args.seed) for agent in args.agents if not is_learned(agent)}
-    contestants: dict[str, _Contestant] = {}
+    first = {agent: runs.policy(agent, args.seed) for agent in args.agents if not is_learned(agent)}
+    policies: dict[str, tuple[str, StepPolicy]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     for seed in range(args.seed, args.seed + args.seeds):
         for agent in args.agents:
             console.print(f"{agent}, seed {seed}")
-            policy = baselines[agent] if agent in baselines and seed == args.seed else runs.policy(agent, seed)
-            contestant = contestants.setdefault(policy.name, _Contestant(agent, policy, []))
-            if contestant.agent == agent:
-                contestant.outcomes.append(runs.outcome(agent, seed, policy))
-    return list(contestants.values())
+            policy = first[agent] if agent in first and seed == args.seed else runs.policy(agent, seed)
+            if policies.setdefault(policy.name, (agent, policy))[0] == agent:
+                outcomes.setdefault(policy.name, []).append(runs.outcome(agent, seed, policy))
+    return [_Contestant(*policies[name], tuple(found)) for name, found in outcomes.items()]
 
 
 def write_report(
