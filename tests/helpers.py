@@ -64,14 +64,6 @@ def logged(folder: Path, key: str) -> dict[int, float]:
     return {event.step: event.value for event in events.Scalars(key)}
 
 
-def with_flipped_bit(content: bytes, place: int) -> bytes:
-    """The same bytes but for one bit, counted from the first; the last one is followed by the first."""
-    data = bytearray(content)
-    place %= 8 * len(data)
-    data[place // 8] ^= 1 << place % 8
-    return bytes(data)
-
-
 class Clockwork:
     """A reasoner whose answer is right after exactly `needed` steps since a restart; so everything is predictable.
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import example_source, random_reasoner, with_flipped_bit
+from attacks import with_flipped_bit
+from helpers import example_source, random_reasoner
 from safetensors.torch import load_file, save_file
 
 from latent_rl.errors import CheckpointError, LatentRLError, PuzzleError

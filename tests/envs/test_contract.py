@@ -188,15 +188,16 @@ class TestOneDescription:
             "LatentVecEnv": LatentVecEnv(Core(task, reasoner), 1).core,
             "gym.make": gym.make("LatentReasoning-v0", task=task, reasoner=reasoner).unwrapped.core,
             "gym.make_vec": gym.make_vec("LatentReasoning-v0", task=task, reasoner=reasoner).core,
-            "command line": Process(task=task).make_core(reasoner),
-            "comparison": Setting(task=task).make_core(reasoner),
+            "command line": Core(Process(task=task).env_config(), reasoner),
+            "comparison": Setting(process=Process(task=task)).make_core(reasoner),
         }
         for env_id in (env_id for env_id, known in IDS.items() if known == task):
             cores[env_id] = gym.make(env_id, reasoner=reasoner).unwrapped.core
         for door, core in cores.items():
             assert replace(core.config, reasoner=reasoner) == expected, door
             assert (core.horizon, core.cost_per_pass) == (expected.horizon, expected.cost_per_pass), door
-        assert replace(Solve(task=task).env_config(), reasoner=reasoner) == replace(expected, reward="sparse")
+        solving = Solve(process=Process(task=task)).env_config()
+        assert replace(solving, reasoner=reasoner) == replace(expected, reward="sparse")
 
     def test_what_is_known_of_some_tasks(self) -> None:
         assert {name: EnvConfig.for_task(name).horizon for name in ("sudoku4x4", "sudoku9x9-hard", "maze20")} == {

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import TASK, random_core, random_reasoner
 
-from latent_rl.agents.baselines import RandomPolicy
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import RandomPolicy
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs.actions import ACTIONS
 from latent_rl.envs.core import Core

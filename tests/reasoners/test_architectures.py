@@ -9,8 +9,8 @@ import torch
 from helpers import TASK, random_core, random_reasoner
 from public_cases import BASE, PUZZLES, SHAPES, TRM_BASE, random_network, run, some_inputs
 
-from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import fixed_steps
 from latent_rl.envs.actions import Decision, make_action
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed

@@ -8,8 +8,8 @@ import torch
 from helpers import TASK, example_source, random_core
 from torch import nn
 
-from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import fixed_steps
 from latent_rl.config import from_dict
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
