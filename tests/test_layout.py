@@ -1,9 +1,9 @@
 """The house: what each room may import, no circles, no other's private names, packaging.
 
-Imports are read from the source, wherever they stand: at the top, inside a function, or for type checkers alone. A reader
-who follows a name meets the circle or the climb whenever Python would load it. What a string names (`__main__.COMMANDS`,
-Gymnasium's entry points) is loaded by whoever asks for it, and is no import here; nor is the package that an import
-passes through on its way to a module.
+Imports are read from the source, wherever they stand: at the top, inside a function, or for type checkers alone. A
+reader who follows a name meets the circle or the climb whenever Python would load it. What a string names
+(`__main__.COMMANDS`, Gymnasium's entry points) is loaded by whoever asks for it, and is no import here; nor is the
+package that an import passes through on its way to a module.
 """
 
 import ast
