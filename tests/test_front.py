@@ -43,7 +43,7 @@ def resolves(dotted: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / ".ci" / "run"], ids=lambda page: page.name)
 def test_the_files_that_a_page_names_exist(page: Path) -> None:
     missing = [path for path in PATH.findall(page.read_text()) if not exists(path)]
     assert not missing, f"{page.name} names what is not there: {missing}"
