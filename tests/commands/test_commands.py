@@ -1,6 +1,8 @@
 """The command line and the examples as a user types them."""
 
 import json
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -174,10 +176,21 @@ def test_examples_leave_what_they_promise(agent: str, tmp_path: Path) -> None:
         ("compare_agents", "--seeds 0", "seeds must be a whole number in [1, "),
     ],
 )
-def test_a_wrong_example_argument_is_one_line(example: str, arguments: str, message: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / f"{example}.py"), *arguments.split(), "--out", str(tmp_path / "out")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert run.stderr.startswith(f"{example}: ")
-    assert message in run.stderr
-    assert len(run.stderr.splitlines()) == 1
+def test_a_wrong_example_argument_is_one_line(
+    example: str,
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = str(EXAMPLES / f"{example}.py")
+    monkeypatch.setattr(sys, "argv", [script, *arguments.split(), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(signal, "signal", lambda *args: None)  # the program's own process would be told of SIGTERM
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{example}: ")
+    assert message in error
+    assert len(error.splitlines()) == 1

@@ -79,11 +79,11 @@ def test_no_step_is_run_twice() -> None:
 @pytest.mark.parametrize("reasoner", [random_reasoner(), load_reasoner("sudoku4x4")], ids=["float32", "shipped"])
 def test_a_record_does_not_depend_on_what_was_asked_for_before(reasoner: TRM) -> None:
     """To the last bit: a comparison that was killed must end as one that was not."""
-    pool = TASK.puzzles("test")[:60]
+    pool = TASK.puzzles("test")[:30]
     tables = [RecordedCore(TASK, reasoner, pool=pool, num_views=3, horizon=8) for _ in range(2)]
-    for table, size, seed in zip(tables, (60, 7), (0, 1), strict=True):
+    for table, size, seed in zip(tables, (30, 7), (0, 1), strict=True):
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(1000 // size):
+        for _ in range(400 // size):
             state = table.start(torch.randint(2**40, (size,), generator=generator))
             for _ in range(8):
                 decision = table.mode.decode(torch.randint(1, 3, (size,), generator=generator))
