@@ -176,7 +176,8 @@ def test_eight_puzzles_can_be_learned_by_heart(targets: str) -> None:
     config = TrainConfig(task="sudoku4x4", num_batches=120, targets=targets, warmup_steps=20, extended_fraction=0.0)
     reasoner = random_reasoner(width=64).requires_grad_(True)
     state = TrainingState.begin(example_source(config), reasoner)
-    plan = plan_of(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), 6, 0)
+    few = dataclasses.replace(config, batch_size=8, midway_fraction=0.0)
+    plan = plan_batch(example_source(few), reasoner, 0)
     losses = []
     for _ in range(120):
         metrics = train_batch(state, supervise(reasoner, plan, config))
