@@ -55,10 +55,10 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         DivergedError: the loss is not finite.
         FileError: `out` can't be written, or another process trains there.
     """
-    task = make_task(config.task)
-    check_fits(reasoner, task)
     config = suited(config, reasoner)
     check_batch(config, reasoner)
+    task = make_task(config.task)
+    check_fits(reasoner, task)
     if out.exists() and not out.is_dir():
         raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
     with parallel.claimed_by_first(out):

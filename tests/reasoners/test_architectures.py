@@ -1,6 +1,7 @@
 """Contracts of the networks behind the protocol: batches, ages, HRM's two networks, what config files may lack."""
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, seal
 from latent_rl.reasoners.hrm import HRM, HRMConfig
+from latent_rl.reasoners.network import NetworkConfig
 from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Carry
@@ -104,6 +106,25 @@ def test_folders_of_before_the_new_fields_load(tmp_path) -> None:
     (tmp_path / CONFIG).write_text(json.dumps(facts))
     seal(tmp_path)
     assert load_reasoner(tmp_path).config == reasoner.config
+
+
+def subclasses(cls: type) -> list[type]:
+    """Those of the package, of any depth."""
+    found = [deeper for each in cls.__subclasses__() for deeper in (each, *subclasses(each))]
+    return [each for each in found if each.__module__.startswith("latent_rl.")]
+
+
+@pytest.mark.parametrize("base", [ReasonerModule, NetworkConfig])
+def test_every_class_is_abstract_or_final(base: type) -> None:
+    """And no method that works is replaced: what a network does is in one place."""
+    assert len(subclasses(base)) >= 5
+    for cls in subclasses(base):
+        assert inspect.isabstract(cls) != getattr(cls, "__final__", False), cls
+        for name, method in vars(cls).items():
+            if inspect.isfunction(method) and not name.startswith("__"):
+                for parent in cls.__mro__[1:]:
+                    if parent.__module__.startswith("latent_rl.") and name in vars(parent):
+                        assert getattr(vars(parent)[name], "__isabstractmethod__", False), (cls, name, parent)
 
 
 def test_unknown_architectures_are_named(tmp_path) -> None:

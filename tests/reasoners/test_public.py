@@ -31,7 +31,8 @@ from public_cases import (
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import CheckpointError, InvalidValueError, MissingExtraError
-from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
+from latent_rl.reasoners.checkpoint import load_reasoner, make_reasoner, reasoner_facts
+from latent_rl.reasoners.feedforward import FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.public.checkpoints import CONFIG, DATASET, export_public_checkpoint, load_public_checkpoint
 from latent_rl.reasoners.public.weights import find_weights, read_weights
@@ -158,6 +159,12 @@ def test_networks_that_the_public_code_lacks_are_not_exported(
     with pytest.raises(InvalidValueError, match=message):
         export_public_checkpoint(random_network(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_without_recursion_is_not_exported(tmp_path: Path) -> None:
+    reasoner = make_reasoner(FeedForwardConfig(vocab_size=6, seq_len=16, width=16))
+    with pytest.raises(InvalidValueError, match="a TRM or an HRM; got a FeedForward"):
+        export_public_checkpoint(reasoner, tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_an_export_never_replaces_a_run(tmp_path) -> None:

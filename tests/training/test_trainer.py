@@ -1,11 +1,13 @@
 """The trainer: plans, one step by hand, optimizers, learning. Resume is in test_resume.py."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import TASK, example_source, logged, random_reasoner
+from torch import nn
 from torch.nn import functional as F
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
@@ -14,7 +16,7 @@ from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.trm import TRM
 from latent_rl.training.episodes import Plan, plan_batch, supervise
 from latent_rl.training.losses import step_loss
-from latent_rl.training.optim import OPTIMIZERS, warmup_cosine
+from latent_rl.training.optim import OPTIMIZERS, scheduled, update_weights, warmup_cosine
 from latent_rl.training.state import TrainingState
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.training.updates import DivergedError, train_batch
@@ -100,6 +102,18 @@ def test_the_schedule_warms_up_and_falls_to_zero() -> None:
     assert factors[100] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("first_step", [0, 1, 7])
+def test_torchs_schedules_give_every_step_its_rate(first_step: int) -> None:
+    """To the last bit, also from the middle: peak rates times the factor of the step."""
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizers = [torch.optim.SGD([weight], lr=lr) for weight, lr in zip(weights, (0.3, 0.7), strict=True)]
+    schedules = scheduled(optimizers, partial(warmup_cosine, total_steps=10, warmup_steps=3), first_step)
+    for step in range(first_step, 10):
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+        assert rates == [peak * warmup_cosine(step, 10, 3) for peak in (0.3, 0.7)]
+        update_weights(optimizers, schedules)
+
+
 def test_muon_moves_the_blocks_matrices_and_adamw_everything_else() -> None:
     reasoner = fresh()
     both = OPTIMIZERS["muon"](reasoner, 1e-3, 1e-3, 0.1)
@@ -176,7 +190,8 @@ def test_eight_puzzles_can_be_learned_by_heart(targets: str) -> None:
     config = TrainConfig(task="sudoku4x4", num_batches=120, targets=targets, warmup_steps=20, extended_fraction=0.0)
     reasoner = random_reasoner(width=64).requires_grad_(True)
     state = TrainingState.begin(example_source(config), reasoner)
-    plan = plan_of(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), 6, 0)
+    few = dataclasses.replace(config, batch_size=8, midway_fraction=0.0)
+    plan = plan_batch(example_source(few), reasoner, 0)
     losses = []
     for _ in range(120):
         metrics = train_batch(state, supervise(reasoner, plan, config))

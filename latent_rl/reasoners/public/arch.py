@@ -198,6 +198,11 @@ def arch_of(reasoner: TRM | HRM) -> PublicArch:
     Raises:
         InvalidValueError: the public code has no such network.
     """
+    if not isinstance(reasoner, TRM | HRM):
+        raise InvalidValueError(
+            "the reasoner must be a network that the public code has, a TRM or an HRM; got a"
+            f" {type(reasoner).__name__}."
+        )
     config, class_name = reasoner.config, TRM_CLASS
     if isinstance(config, HRMConfig):
         class_name = HRM_CLASS

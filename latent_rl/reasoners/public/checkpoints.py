@@ -18,7 +18,7 @@ from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.public.arch import DTYPES, FACTS, PublicArch, arch_of, config_of
 from latent_rl.reasoners.public.weights import find_weights, from_public, public_name, read_weights, to_public
 from latent_rl.reasoners.trm import TRM, TRMConfig
-from latent_rl.storage.atomic import read_json, write_atomically, write_json
+from latent_rl.storage.atomic import read_file, read_json, write_atomically, write_json
 from latent_rl.storage.identifiers import IDENTIFIERS, read_identifiers
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
@@ -200,9 +200,7 @@ def _read_config(path: Path) -> Any:
             return super().compose_node(parent, index)
 
     try:
-        if (size := path.stat().st_size) > MAX_CONFIG:
-            raise ValueError(f"it has {size:,} bytes, more than {MAX_CONFIG:,}")
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)  # JSON is YAML
+        return yaml.load(read_file(path, MAX_CONFIG).decode(), Loader)  # JSON is YAML
     except Exception as error:  # PyYAML raises anything for values that contradict their tags.
         raise CheckpointError(f"{path} must be a readable YAML file: {one_line(error)}.") from error
 
