@@ -13,7 +13,7 @@ from latent_rl.envs.actions import as_array
 from latent_rl.envs.config import EnvConfig, with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import OBSERVATION_BOUND
-from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
 from latent_rl.envs.streams import Streams
 from latent_rl.errors import InvalidValueError
@@ -71,7 +71,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     observation, submit, horizon, cost_per_pass, solve_bonus, gamma, split) and puzzles. `max_episode_steps` is another
     name for the horizon. `reset(options={"puzzle": "1..............."})` begins with a puzzle of your own.
     `render_mode` "ansi" gives the board as text, "rgb_array" as a picture, and "human" plays in the terminal; see
-    `latent_rl.envs.rendering`.
+    `latent_rl.envs.rendering.screen`.
 
     ## Version history
     * v0: first version.

@@ -30,7 +30,7 @@ from latent_rl.agents.sb3.agents import agent_spec, make_agent
 from latent_rl.agents.tune import Tuned, make_baseline
 from latent_rl.config import Range
 from latent_rl.envs.core import Core
-from latent_rl.envs.pictures import picture
+from latent_rl.envs.rendering.pictures import picture
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, one_line
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.figures import pixels
