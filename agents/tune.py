@@ -68,7 +68,7 @@ def unhalted(
     for step in range(num_steps):
         if not len(rows):
             break
-        decision = core.mode.decode(torch.as_tensor(never.act(state.features.numpy(), state)))
+        decision = core.mode.decode(torch.as_tensor(never.act(core.observe(state).numpy(), state)))
         state = core.step(state, decision).state
         right = core.task.verify(state.puzzles.inputs, state.submission).float()
         gain = core.gamma * state.potential - start[rows] - core.cost_per_pass * state.passes

@@ -8,12 +8,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
 from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
 from latent_rl.envs.streams import Streams
+from latent_rl.envs.time_limit import with_time_limit
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 ROWWISE = ("action_masks", "render")

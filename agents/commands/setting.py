@@ -15,7 +15,6 @@ from latent_rl.config import NOT_NEGATIVE, Range, check_fields
 from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.errors import UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
@@ -70,9 +69,7 @@ class Process:
         return Tuned(self.evaluation_core(core, puzzles), puzzles)
 
     def _recording(self, core: Core, pool: Puzzles, num_views: int) -> Core:
-        if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
-            return core
-        return RecordedCore(core.config, core.reasoner, pool=pool, num_views=num_views)
+        return core.recording(pool, num_views=num_views) if core.is_recordable else core
 
     def _dynamics(self) -> dict[str, Any]:
         """The fields of `EnvConfig` that are chosen here; None leaves one as the task has it."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
 from latent_rl.envs.rendering.layout import BoardLayout
 from latent_rl.envs.state import State
 from latent_rl.tasks.base import Task, clashes, has_rules
@@ -20,7 +19,6 @@ Kind = Literal["given", "committed", "answer", "blank"]
 """A cell is given by the puzzle, committed, answered, or as the puzzle left it."""
 Outcome = Literal["", "solved", "not solved", "ended"]
 """How an episode ended; nothing while it runs; the last where nobody can tell."""
-_LEAST = FEATURES.index("least_confidence")
 _STYLES: dict[Kind, str] = {"given": "1", "committed": "1;36", "answer": "36", "blank": "2"}
 _WRONG, _CHANGED = "31;9", "4"
 """Codes of ANSI styles: bold, bold and cyan, cyan, dim; red and struck through; underlined."""
@@ -205,7 +203,7 @@ def boards_of(
     changed = (answer != before.prediction) & ~given & ~began[:, None]
     wrong = wrong_cells(task, state.puzzles, answer) & (step > 0)[:, None]
     restarted = (before.restarts < state.restarts) & ~began
-    confidence = torch.where(over, state.confidence, state.features[:, _LEAST])
+    confidence = torch.where(over, state.confidence, state.measured.of("least_confidence"))
     return [
         Board(
             task=task,
