@@ -12,7 +12,7 @@ from torch import Tensor
 from latent_rl.envs.actions import Decision, make_action_mode
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.live import LiveSteps, Steps
-from latent_rl.envs.observations import OBSERVATION_BOUND, make_features, measurements
+from latent_rl.envs.observations import make_features, measurements, observe
 from latent_rl.envs.recorded import Record, RecordedSteps, is_recordable
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.state import State, Transition
@@ -214,9 +214,8 @@ class Core:
         return Transition(after, reward, terminated, solved)
 
     def observe(self, state: State) -> Tensor:
-        """The observation of every row, float32 [B, observation_size] within +-`OBSERVATION_BOUND`."""
-        columns = [feature.of(self.task, state) for feature in self.features]
-        return torch.cat(columns, dim=1).clamp_(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+        """The observation of every row, float32 [B, observation_size]."""
+        return observe(self.features, self.task, state)
 
     def mask(self, state: State) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now."""
@@ -225,7 +224,7 @@ class Core:
     def _refine(self, state: State, decision: Decision, depth: int) -> State:
         """Take one supervision step on every row, and keep the books: the best snapshot, counts."""
         state, seen = self.steps.take(state, decision, depth)
-        step, least = state.step + 1, seen.measured.of("least_confidence")
+        step, least = state.step + 1, seen.measured.of("least_confidence")[:, 0]
         score = self.score(self.task, state.puzzles, seen.answers, least, step)
         better = (score >= state.score) | (state.step == 0)
         return replace(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -97,13 +98,26 @@ class Feature:
         Raises:
             InvalidValueError: its function gives something else.
         """
-        values = state.measured.of(self.name) if self.of_state is None else self.of_state(task, state)
-        if values.ndim not in (1, 2) or len(values) != len(state):
+        if self.of_state is None:
+            return state.measured.of(self.name)
+        values, count = self.of_state(task, state), state.keys.shape[0]
+        if values.ndim not in (1, 2) or values.shape[0] != count:
             raise InvalidValueError(
-                f"the observation '{self.name}' must give one or more numbers for each of {len(state)} episodes; got"
-                f" shape {list(values.shape)}."
+                f"the observation '{self.name}' must give one or more numbers for each of {count} episodes; got shape"
+                f" {list(values.shape)}."
             )
         return (values if values.ndim == 2 else values[:, None]).float()
+
+
+def observe(features: Sequence[Feature], task: Task, state: State) -> Tensor:
+    """What the entries show of a state, side by side: float32 [B, F] within +-`OBSERVATION_BOUND`."""
+    columns = []
+    for is_measured, entries in groupby(features, lambda feature: feature.of_state is None):
+        if is_measured:  # at once, which is faster
+            columns.append(state.measured.of(*(feature.name for feature in entries)))
+        else:
+            columns += [feature.of(task, state) for feature in entries]
+    return torch.cat(columns, dim=1).clamp_(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
 
 def measure(features: Sequence[Feature], view: StepView) -> Measured:

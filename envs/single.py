@@ -40,8 +40,9 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     what makes sense.
 
     ## Observation space
-    Box float32: the features listed in `latent_rl.envs.observations.FEATURES`. "latent" adds pooled states,
-    "verifier" the share of satisfied constraints and whether all are. Nothing in it depends on the label.
+    Box float32: the entries of `latent_rl.envs.FEATURES`. "latent" adds pooled states, "verifier" the share of
+    satisfied constraints and whether all are; a sequence of entries or their names is an observation, too. Nothing in
+    it depends on the label.
 
     ## Rewards
     gamma * Phi(after) - Phi(before) - cost_per_pass * passes, where Phi rates the answer that would be submitted

@@ -20,15 +20,18 @@ class Measured(Batched):
     names: tuple[str, ...]
     values: Tensor
 
-    def of(self, name: str) -> Tensor:
-        """The measurement of that name, float32 [B].
+    def of(self, *names: str) -> Tensor:
+        """The measurements of these names, float32 [B, len(names)].
 
         Raises:
-            UnknownNameError: there is none.
+            UnknownNameError: there is none of a name.
         """
-        if name not in self.names:
-            raise UnknownNameError("measurement", name, self.names)
-        return self.values[:, self.names.index(name)]
+        if names == self.names:
+            return self.values
+        for name in names:
+            if name not in self.names:
+                raise UnknownNameError("measurement", name, self.names)
+        return self.values[:, [self.names.index(name) for name in names]]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         core: the arguments of `Core`.
     """
 
-    metadata = {**METADATA, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = METADATA
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         if autoreset_mode not in (*modes, *modes.values()):
             raise UnknownNameError("autoreset mode", autoreset_mode, modes)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**METADATA, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.core = Core(**with_time_limit(core, max_episode_steps))
         self._streams = Streams(self.core, num_envs)

@@ -15,6 +15,7 @@ from latent_rl.config import NOT_NEGATIVE, Range, check_fields
 from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
+from latent_rl.envs.observations import make_features
 from latent_rl.errors import UnknownNameError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
@@ -113,6 +114,8 @@ class Setting(Process):
         values = asdict(self) | vars(self.env_config()) | {"task": self.task, "reasoner": self.reasoner}
         if not isinstance(values["actions"], str):
             values["actions"] = [make_action(entry).name for entry in values["actions"]]
+        if not isinstance(values["observation"], str):
+            values["observation"] = [feature.name for feature in make_features(values["observation"])]
         return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 

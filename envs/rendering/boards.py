@@ -203,7 +203,7 @@ def boards_of(
     changed = (answer != before.prediction) & ~given & ~began[:, None]
     wrong = wrong_cells(task, state.puzzles, answer) & (step > 0)[:, None]
     restarted = (before.restarts < state.restarts) & ~began
-    confidence = torch.where(over, state.confidence, state.measured.of("least_confidence"))
+    confidence = torch.where(over, state.confidence, state.measured.of("least_confidence")[:, 0])
     return [
         Board(
             task=task,

@@ -249,7 +249,7 @@ def test_submitting_the_most_confident_answer() -> None:
     least, answers = [], []
     for _ in range(6):
         state = core.step(state, decisions(6)).state
-        least.append(state.measured.of("least_confidence"))
+        least.append(state.measured.of("least_confidence")[:, 0])
         answers.append(state.prediction)
     best = torch.stack(least).argmax(0)
     assert torch.equal(state.submission, torch.stack(answers)[best, torch.arange(6)])
