@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.envs.actions import Decision, make_action_mode
+from latent_rl.envs.actions import Decision, TableMode, make_action_mode
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.live import LiveSteps, Steps
 from latent_rl.envs.observations import make_features, measurements, observe
@@ -55,7 +55,9 @@ class Core:
         self._make(EnvConfig.for_task(task, reasoner=reasoner, **changes), puzzles, None)
 
     def _make(self, config: EnvConfig, puzzles: Puzzles | None, record: Record | None) -> None:
-        self.task, self.reasoner = _task_and_reasoner(config)
+        task, reasoner = _task_and_reasoner(config)
+        self.task = task
+        self.reasoner = reasoner
         self.config = config if self.task is make_task(config.task) else replace(config, task=self.task)
         self.mode = make_action_mode(config.actions)
         self.features = make_features(config.observation)
@@ -133,7 +135,9 @@ class Core:
         return not self._unrecordable()
 
     def _unrecordable(self) -> list[str]:
+        is_table = isinstance(self.mode, TableMode)  # other modes choose guidance and depth as well
         actions = [action.name for action in self.mode.actions if not is_recordable(action)]
+        actions = actions if is_table else [str(self.config.actions)]
         return actions + [feature.name for feature in self.features if feature.needs_carry]
 
     def recording(self, pool: Puzzles, *, num_views: int = 8, seed: int = 0) -> Self:

@@ -126,6 +126,7 @@ def test_views_repeat_after_their_number() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [{"actions": ("halt", "refine", name)} for name in ACTIONS if name not in ("halt", "refine", "restart_view")]
+    + [{"actions": mode} for mode in ("joint", "continuous")]
     + [{"observation": "latent"}, {"num_views": 0}, {"num_views": 2.5}],
 )
 def test_what_needs_the_live_core_is_refused(arguments: dict) -> None:
