@@ -10,7 +10,7 @@ from torch import Tensor
 from latent_rl.agents.policy import action_index
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.observations import make_feature
 from latent_rl.envs.randomness import derive, uniform
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
@@ -69,8 +69,8 @@ class RandomPolicy:
 
 def of_feature(name: str, sign: float = 1.0) -> Score:
     """A score that is a feature of the last step, or its negative; before any step nobody is ready."""
-    column = FEATURES.index(name)
-    return lambda core, state: torch.where(state.step > 0, sign * state.features[:, column], -torch.inf)
+    feature = make_feature(name)
+    return lambda core, state: torch.where(state.step > 0, sign * feature.of(core.task, state)[:, 0], -torch.inf)
 
 
 least_confidence: Score = of_feature("least_confidence")

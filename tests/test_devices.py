@@ -1,15 +1,16 @@
 """Reasoners away from the CPU: shapes and devices alone, on a machine without a GPU."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from helpers import TASK, example_source, random_reasoner
+from helpers import TASK, example_source, random_core, random_reasoner
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from latent_rl.envs.observations import StepView, cell_confidence, pooled_states, step_features
+from latent_rl.envs.observations import FEATURES, StepView, make_feature, measure, measurements
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.engine import chosen_device, device_of
@@ -93,9 +94,11 @@ def test_the_environment_sees_it_from_home(fakes: FakeTensorMode) -> None:
     guided = guided_carry(before, after, torch.full((3,), 1.5))
     assert guided.answer.device == AWAY
     given, log_probs = inputs > 0, output.conditional_logits.log_softmax(-1)
-    features = step_features(StepView(given, log_probs, output, before, guided), cell_confidence(log_probs, given))
-    assert {feature.device for feature in features.values()} == {inputs.device}
-    assert pooled_states(after).shape == (3, 64)
+    view = StepView(given, log_probs, output, before, guided)
+    assert measure(measurements(FEATURES), view).values.device == inputs.device
+    state = random_core().begin(TASK.puzzles("test")[:3], torch.arange(3))
+    pooled = make_feature("pooled_states").of(TASK, replace(state, carry=after))
+    assert (pooled.device, pooled.shape) == (inputs.device, (3, 64))
     kept = before.to(torch.device("cpu")).put(torch.arange(2), after.select(torch.arange(2)))
     assert kept.answer.device.type == "cpu"
 

@@ -20,6 +20,7 @@ from latent_rl.agents.sb3.agents import AGENTS, EpisodeStatistics, agent_spec, m
 from latent_rl.envs.actions import make_action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
+from latent_rl.envs.observations import make_features
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, one_line
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.storage.atomic import checksum, read_json, write_json
@@ -68,6 +69,8 @@ class RunSetting:
         environment = dict(vars(self.environment))
         if not isinstance(self.environment.actions, str):
             environment["actions"] = [make_action(entry).name for entry in self.environment.actions]
+        if not isinstance(self.environment.observation, str):
+            environment["observation"] = [entry.name for entry in make_features(self.environment.observation)]
         found: dict[str, Any] = json.loads(json.dumps({**asdict(self), "environment": environment}, default=str))
         return found.pop("environment") | found
 

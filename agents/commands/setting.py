@@ -12,7 +12,6 @@ from latent_rl.agents.baselines import Tuned
 from latent_rl.config import NOT_NEGATIVE, Range, check_fields
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.recorded import RecordedCore, is_recordable
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
@@ -115,6 +114,4 @@ def tuned_on(core: Core, num_puzzles: int) -> Tuned:
 
 
 def _recording(core: Core, pool: Puzzles, num_views: int) -> Core:
-    if core.observation == "latent" or not all(map(is_recordable, core.mode.actions)):
-        return core
-    return RecordedCore(core.config, core.reasoner, pool=pool, num_views=num_views)
+    return core.recording(pool, num_views=num_views) if core.is_recordable else core

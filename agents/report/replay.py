@@ -14,10 +14,11 @@ from torch import Tensor
 
 from latent_rl.agents.evaluate import Outcome
 from latent_rl.agents.policy import Episodes, StepPolicy, play_all
-from latent_rl.envs.boards import Board, boards_of, layout_of
 from latent_rl.envs.core import Core
-from latent_rl.envs.pictures import picture
 from latent_rl.envs.randomness import episode_keys
+from latent_rl.envs.rendering.boards import Board, boards_of
+from latent_rl.envs.rendering.layout import layout_of
+from latent_rl.envs.rendering.pictures import picture
 from latent_rl.envs.state import State
 from latent_rl.storage.atomic import write_atomically
 from latent_rl.types import Puzzles

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from latent_rl.agents.report.replay import Frame
 from latent_rl.agents.report.rows import ReportRow
 from latent_rl.agents.report.tables import report_markdown
-from latent_rl.envs.pictures import picture
+from latent_rl.envs.rendering.pictures import picture
 from latent_rl.figures import pixels
 from latent_rl.storage.event_log import EventLog
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, own_puzzles
 from latent_rl.envs.streams import Streams

@@ -28,7 +28,7 @@ from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy, agent_spec, make_
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.agents.tune import halting_worth, unhalted
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.observations import make_feature
 from latent_rl.envs.randomness import episode_keys
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
@@ -81,12 +81,12 @@ def test_the_rule_restarts_at_its_age() -> None:
 def test_the_committing_rule_commits_at_its_age() -> None:
     core = random_core(actions=("halt", "refine", "commit_forced"))
     state = core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))
-    policy, committed = committing_rule(core, 1.1, 3), FEATURES.index("committed_share")
+    policy, committed = committing_rule(core, 1.1, 3), make_feature("committed_share")
     for step in range(1, 8):
         actions = policy.act(core.observe(state).numpy(), state)
         assert (actions == (2 if step in (4, 7) else 1)).all()
         state = core.step(state, core.mode.decode(torch.as_tensor(actions))).state
-        assert ((state.features[:, committed] > 0) == (step >= 4)).all()
+        assert ((committed.of(TASK, state)[:, 0] > 0) == (step >= 4)).all()
 
 
 def test_evaluation_does_not_depend_on_the_batch() -> None:

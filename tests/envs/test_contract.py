@@ -33,7 +33,6 @@ from latent_rl.agents.commands.setting import Process, Setting
 from latent_rl.agents.commands.solve import Solve
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs import IDS, Core, EnvConfig, LatentReasoningEnv, register
-from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError, PuzzleError, UnexpectedArgumentError, UnknownNameError
 from latent_rl.reasoners.checkpoint import default_reasoner, shipped_reasoners
 from latent_rl.tasks.registry import TASKS, make_task
@@ -557,13 +556,13 @@ class TestSB3:
 
     def test_a_recorded_core_pickles_what_it_recorded(self) -> None:
         pool = TASK.puzzles("test")[:5]
-        env = LatentVecEnv(RecordedCore(TASK, random_reasoner(), pool=pool, num_views=2, horizon=8), 3)
+        env = LatentVecEnv(random_core().recording(pool, num_views=2), 3)
         env.seed(0)
         env.reset()
         for _ in range(6):
             env.step(np.array([1, 2, 1]))
         other = pickle.loads(pickle.dumps(env))
-        assert other.core.num_recorded == env.core.num_recorded > 0
+        assert other.core.steps.num_recorded == env.core.steps.num_recorded > 0
         for _ in range(9):
             one, two = env.step(np.array([1, 1, 2])), other.step(np.array([1, 1, 2]))
             assert data_equivalence(without_time(list(one)), without_time(list(two)))

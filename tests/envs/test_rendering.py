@@ -25,11 +25,13 @@ from latent_rl.agents.rules import RulePolicy
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.agents.solver import Solver
 from latent_rl.envs import IDS, LatentReasoningEnv, LatentReasoningVectorEnv
-from latent_rl.envs.boards import Board, boards_of, layout_of, plain, wrong_cells
 from latent_rl.envs.core import Core
-from latent_rl.envs.pictures import cell_size, picture
 from latent_rl.envs.randomness import episode_keys
-from latent_rl.envs.rendering import RENDER_MODES, page
+from latent_rl.envs.rendering.boards import Board, boards_of, plain, wrong_cells
+from latent_rl.envs.rendering.layout import layout_of
+from latent_rl.envs.rendering.pictures import cell_size, picture
+from latent_rl.envs.rendering.screen import RENDER_MODES
+from latent_rl.envs.rendering.terminal import page
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import write_diagnosis
