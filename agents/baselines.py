@@ -1,195 +1,283 @@
 """Step policies that need no training: what every learned one is compared with.
 
-To add one that halts when some score is high enough, add an entry to `HALTING`; its threshold is then chosen on
-validation by `tune.py`.
+To add one, add an entry to `BASELINES`: how it is described, made, and how its constants are chosen. Commands, help
+texts and tests follow from the table.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from latent_rl.envs.actions import ActionMode
+from latent_rl.agents.policy import StepPolicy
+from latent_rl.agents.rules import (
+    RandomPolicy,
+    Score,
+    best_of_steps,
+    committing_rule,
+    fixed_steps,
+    halting,
+    is_right,
+    is_valid,
+    least_confidence,
+    of_feature,
+    oracle,
+    two_threshold_rule,
+    verifying_rule,
+)
+from latent_rl.agents.solver import Solver
+from latent_rl.agents.tune import CONFIDENCES, Unhalted, halting_worth, unhalted
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
-from latent_rl.envs.state import State
-from latent_rl.errors import InvalidValueError
-from latent_rl.randomness import derive, uniform
-from latent_rl.types import matches
+from latent_rl.errors import UnknownNameError
+from latent_rl.types import Puzzles
 
-Condition = Callable[[State], Tensor]
-"""Which rows of a state meet it: bool [B]."""
-Score = Callable[[Core, State], Tensor]
-"""How ready the rows of a state are to halt: [B], higher for readier."""
-_CHOICE_STREAM = 3  # of an episode's key; the dynamics draw from 0 to 2
-
-
-class StepPolicy(Protocol):
-    """Anything that can be evaluated."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-
-    @property
-    def submit(self) -> str | None:
-        """Which snapshot it submits (a key of `SUBMIT`); None leaves that to the environment."""
-
-    def act(self, observation: np.ndarray, state: State) -> np.ndarray:
-        """Actions for B episodes, from their observation float32 [B, F]; only the oracle may use the state's label."""
-
-
-def action_index(mode: ActionMode, name: str) -> int:
-    """The place of an action in the mode's table.
-
-    Raises:
-        InvalidValueError: the table has no such action.
-    """
-    for index, action in enumerate(mode.actions):
-        if action.name == name:
-            return index
-    known = ", ".join(action.name for action in mode.actions)
-    raise InvalidValueError(f"this policy needs the action '{name}'; the environment has {known}.")
+Constants = TypeVar("Constants")
+RESTART_AGES = (4, 8, 12, 16, 24, 32)
+"""Ages at which a rule may begin anew in another view."""
+COMMIT_AGES = (2, 3, 4, 6, 8)
+"""Ages at which a rule may commit cells."""
+LATEST_RESTART = 16
+"""Age at which an untuned rule begins anew at the latest."""
+_NUMBERED = re.compile(r"(.+)-([1-9]\d{0,8})")
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """Halt where `halt` holds, begin anew by the action of that name where `restart` does, else refine."""
-
-    name: str
-    mode: ActionMode
-    halt: Condition
-    restart: Condition | None = None
-    submit: str | None = None
-    restart_action: str = "restart_view"
-
-    def __post_init__(self) -> None:
-        """Make sure that the actions are there.
-
-        Raises:
-            InvalidValueError: the mode lacks one.
-        """
-        for name in ("halt", "refine", *([] if self.restart is None else [self.restart_action])):
-            action_index(self.mode, name)
-
-    def act(self, observation: np.ndarray, state: State) -> np.ndarray:
-        """Flat action indices, int64 [B]."""
-        actions = torch.full((len(state),), action_index(self.mode, "refine"))
-        if self.restart is not None:
-            actions[self.restart(state)] = action_index(self.mode, self.restart_action)
-        actions[self.halt(state)] = action_index(self.mode, "halt")
-        return actions.numpy()
-
-
-@dataclass(frozen=True)
-class RandomPolicy:
-    """Every action of the table with the same probability; an episode's own randomness draws."""
-
-    mode: ActionMode
-    seed: int = 0
-    name: str = "random"
-    submit: str | None = None
-
-    def act(self, observation: np.ndarray, state: State) -> np.ndarray:
-        """Random flat action indices, int64 [B]."""
-        keys = derive(derive(derive(state.keys, _CHOICE_STREAM), self.seed), state.step)
-        return (uniform(keys, 1)[:, 0] * len(self.mode.actions)).long().numpy()
-
-
-def _feature(name: str, sign: float = 1.0) -> Score:
-    column = FEATURES.index(name)
-    return lambda core, state: torch.where(state.step > 0, sign * state.features[:, column], -torch.inf)
-
-
-@dataclass(frozen=True)
-class Halting:
-    """Halt once a score exceeds a threshold.
+class Baseline(Generic[Constants]):
+    """An entry of `BASELINES`.
 
     Attributes:
+        name: by which it is asked for.
+        about: how it decides, in a few words.
+        make: the policy, from the dynamics, its constants and a seed.
+        tune: its constants, chosen on validation puzzles.
+        default: its constants without any, from the number of steps that is best for all puzzles.
+        score: above which it halts, if so: `tune` finds what it was after every step.
+        is_numbered: "name-K" has the number K as its constants.
+    """
+
+    name: str
+    about: str
+    make: Callable[[Core, Constants, int], StepPolicy]
+    tune: "Callable[[Tuned], Constants]"
+    default: Callable[[int], Constants]
+    score: Score | None = None
+    is_numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The baselines' constants, each chosen on validation puzzles when it is asked for: the highest mean return.
+
+    Attributes:
+        core: the dynamics.
+        puzzles: with their labels.
+    """
+
+    core: Core
+    puzzles: Puzzles
+    _chosen: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def constants(self, baseline: Baseline[Constants]) -> Constants:
+        """The constants of a baseline."""
+        if baseline.name not in self._chosen:
+            self._chosen[baseline.name] = baseline.tune(self)
+        found: Constants = self._chosen[baseline.name]
+        return found
+
+    @cached_property
+    def plain(self) -> Unhalted:
+        """What the puzzles' episodes are like without any halt or restart."""
+        return unhalted(self.core, self.puzzles, _scores())
+
+    def best_threshold(self, name: str, candidates: Sequence[float]) -> float:
+        """The threshold of the score of the baseline of that name."""
+        if len(candidates) == 1:
+            return candidates[0]
+        return max(candidates, key=lambda threshold: halting_worth(self.plain, name, threshold))
+
+    def best_pair(self, action: str, ages: Sequence[int]) -> tuple[float, int]:
+        """Confidence to halt at, and age to begin anew at by the action of that name; from the horizon on is never."""
+        worths = {(c, self.core.horizon): halting_worth(self.plain, "threshold", c) for c in CONFIDENCES}
+        for age in self.possible(action, ages):
+            restarted = unhalted(self.core, self.puzzles, {"threshold": least_confidence}, age, restart_action=action)
+            worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
+        return max(worths, key=lambda pair: worths[pair])
+
+    def best(self, candidates: Sequence[Constants], make: Callable[[Core, Constants], StepPolicy]) -> Constants:
+        """The constants whose policy does best, which every one of them is run for."""
+        worths = [float(Solver(self.core, make(self.core, c)).solve(self.puzzles).returns.mean()) for c in candidates]
+        return candidates[worths.index(max(worths))]
+
+    def possible(self, action: str, ages: Sequence[int]) -> list[int]:
+        """Ages at which an action of that name may begin anew before the horizon; none if the table lacks it."""
+        known = any(entry.name == action for entry in self.core.mode.actions)
+        return [age for age in ages if known and age < self.core.horizon]
+
+
+@dataclass(frozen=True)
+class Untuned:
+    """The baselines' constants without validation puzzles: middle thresholds; restarts where steps add little.
+
+    Attributes:
+        num_steps: the best fixed number of steps.
+    """
+
+    num_steps: int
+
+    def constants(self, baseline: Baseline[Constants]) -> Constants:
+        """The constants of a baseline."""
+        return baseline.default(self.num_steps)
+
+
+def middle(candidates: Sequence[float]) -> float:
+    """The threshold to take without validation puzzles to choose on."""
+    return candidates[len(candidates) // 2]
+
+
+def halts_above(name: str, about: str, score: Score, candidates: Sequence[float]) -> Baseline[float]:
+    """An entry that halts once a score exceeds a threshold.
+
+    Args:
+        name: see `Baseline`.
+        about: see `Baseline`.
         score: of the state.
         candidates: thresholds to choose from, in order; a single one is no choice.
     """
-
-    score: Score
-    candidates: tuple[float, ...]
-
-    @property
-    def middle(self) -> float:
-        """The threshold to take without validation puzzles to choose on."""
-        return self.candidates[len(self.candidates) // 2]
-
-
-CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-HALTING: dict[str, Halting] = {
-    # The least confident cell's top probability.
-    "threshold": Halting(_feature("least_confidence"), CONFIDENCES),
-    # The mean entropy of the blank cells, in units of log V.
-    "entropy": Halting(_feature("mean_entropy", -1.0), (-0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001)),
-    # No cell's answer changed in the last step.
-    "unchanged": Halting(_feature("changed_share", -1.0), (-1e-6,)),
-    # The relative change of the latent state in the last step.
-    "drift": Halting(_feature("latent_drift", -1.0), (-0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.07, -0.05, -0.03)),
-    # The reasoner's own halting head, as trained: more likely right than wrong (ACT).
-    "act": Halting(_feature("halt_probability"), (0.5,)),
-    # The rules of the task, applied to what would be submitted.
-    "verifier": Halting(lambda core, state: core.task.verify(state.puzzles.inputs, state.submission).float(), (0.5,)),
-    # The label, which no agent can see: a bound, not a competitor.
-    "oracle": Halting(lambda core, state: matches(state.submission, state.puzzles.labels).all(1).float(), (0.5,)),
-}
+    return Baseline(
+        name,
+        about,
+        make=lambda core, threshold, seed: halting(core, name, score, threshold),
+        tune=lambda tuned: tuned.best_threshold(name, candidates),
+        default=lambda num_steps: middle(candidates),
+        score=score,
+    )
 
 
-def aged(age: int) -> Condition:
-    """At least `age` steps since the carry was fresh."""
-    return lambda state: state.age >= age
+def _restart_age(num_steps: int) -> int:
+    return min(num_steps, LATEST_RESTART)
 
 
-def fixed_steps(mode: ActionMode, num_steps: int) -> Baseline:
-    """Plain decoding: the same number of supervision steps for every puzzle, and the answer of the last one."""
-    return Baseline(f"fixed-{num_steps}", mode, lambda state: state.step >= num_steps, submit="last")
+_ENTRIES: tuple[Baseline[Any], ...] = (
+    halts_above("threshold", "halts when the least confident cell is sure enough", least_confidence, CONFIDENCES),
+    halts_above(
+        "entropy",
+        "halts when the mean entropy of the blank cells, in units of log V, is low enough",
+        of_feature("mean_entropy", -1.0),
+        (-0.1, -0.05, -0.02, -0.01, -0.005, -0.002, -0.001),
+    ),
+    halts_above("unchanged", "halts when a step changed no cell", of_feature("changed_share", -1.0), (-1e-6,)),
+    halts_above(
+        "drift",
+        "halts when a step moved the latent state little enough",
+        of_feature("latent_drift", -1.0),
+        (-0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.07, -0.05, -0.03),
+    ),
+    halts_above("act", "halts when the reasoner's own halting head says so", of_feature("halt_probability"), (0.5,)),
+    Baseline(
+        "rule",
+        "halts like threshold, and begins anew in another view at a certain age",
+        make=lambda core, constants, seed: two_threshold_rule(core, *constants),
+        tune=lambda tuned: tuned.best_pair("restart_view", RESTART_AGES),
+        default=lambda num_steps: (middle(CONFIDENCES), _restart_age(num_steps)),
+    ),
+    Baseline(
+        "commit-rule",
+        "halts like threshold, and commits what is sure, or the surest cell, at a certain age",
+        make=lambda core, constants, seed: committing_rule(core, *constants),
+        tune=lambda tuned: tuned.best_pair("commit_forced", COMMIT_AGES),
+        default=lambda num_steps: (middle(CONFIDENCES), COMMIT_AGES[1]),
+    ),
+    halts_above("verifier", "halts when the rules of the task hold", is_valid, (0.5,)),
+    Baseline(
+        "verifier-rule",
+        "halts when the rules of the task hold, and begins anew in another view at a certain age",
+        make=lambda core, age, seed: verifying_rule(core, age),
+        tune=lambda tuned: tuned.best(
+            [tuned.core.horizon, *tuned.possible("restart_view", RESTART_AGES)], verifying_rule
+        ),
+        default=_restart_age,
+    ),
+    Baseline(
+        "fixed",
+        "the same number of steps for every puzzle (plain decoding): the best number, or K",
+        make=lambda core, num_steps, seed: fixed_steps(core.mode, num_steps),
+        tune=lambda tuned: int(tuned.plain.answered.mean(1).argmax()) + 1,
+        default=lambda num_steps: num_steps,
+        is_numbered=True,
+    ),
+    Baseline(
+        "best-of",
+        "the same number of steps for every puzzle, then the surest snapshot: the best number, or K",
+        make=lambda core, num_steps, seed: best_of_steps(core.mode, num_steps),
+        tune=lambda tuned: int(tuned.plain.worth.mean(1).argmax()) + 1,
+        default=lambda num_steps: num_steps,
+        is_numbered=True,
+    ),
+    Baseline(
+        "random",
+        "any action",
+        make=lambda core, constants, seed: RandomPolicy(core.mode, seed),
+        tune=lambda tuned: None,
+        default=lambda num_steps: None,
+    ),
+    Baseline(
+        "oracle",
+        "halts when the label says so, and begins anew like rule: a bound, not a competitor",
+        make=lambda core, age, seed: oracle(core, age),
+        tune=lambda tuned: tuned.constants(BASELINES["rule"])[1],
+        default=_restart_age,
+        score=is_right,
+    ),
+)
+BASELINES: dict[str, Baseline[Any]] = {baseline.name: baseline for baseline in _ENTRIES}
 
 
-def best_of_steps(mode: ActionMode, num_steps: int) -> Baseline:
-    """The same number of supervision steps for every puzzle, and the snapshot that the environment submits."""
-    return Baseline(f"best-of-{num_steps}", mode, lambda state: state.step >= num_steps)
+def baseline_names() -> list[str]:
+    """What can be asked for, with "fixed-K" for all of its kind."""
+    return [name for b in BASELINES.values() for name in (b.name, f"{b.name}-K")[: 1 + b.is_numbered]]
 
 
-def halting(core: Core, name: str, threshold: float | None = None) -> Baseline:
-    """Halt once the score of that name in `HALTING` exceeds the threshold; default: its only candidate.
+def describe_baselines(*left_out: str) -> str:
+    """All of the table but some, in a sentence, for help texts."""
+    kept = [baseline for name, baseline in BASELINES.items() if name not in left_out]
+    return "; ".join(f"{b.name}{'[-K]' * b.is_numbered}: {b.about}" for b in kept)
+
+
+def is_baseline(name: str) -> bool:
+    """Whether there is a baseline of that name."""
+    return name in BASELINES or _numbered(name) is not None
+
+
+def make_baseline(core: Core, name: str, constants: Tuned | Untuned, seed: int = 0) -> StepPolicy:
+    """The baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
+
+    Args:
+        core: the dynamics.
+        name: a key of `BASELINES`, if need be with a number.
+        constants: only those that the baseline needs are chosen.
+        seed: of those that draw.
 
     Raises:
-        InvalidValueError: it is the verifier, and no rules are known.
+        UnknownNameError: there is none of that name.
+        InvalidValueError: the environment lacks an action that it needs, or the task its rules.
     """
-    if name == "verifier" and not core.task.has_rules:
-        raise InvalidValueError(
-            f"a policy that verifies needs the rules of the task, and those of {core.task.name} are not known: only its"
-            " labels could answer. Choose another policy, such as rule or threshold."
-        )
-    rule = HALTING[name]
-    if threshold is None:
-        (threshold,) = rule.candidates
-    return Baseline(name, core.mode, lambda state: rule.score(core, state) > threshold)
+    if name in BASELINES:
+        baseline = BASELINES[name]
+        return baseline.make(core, constants.constants(baseline), seed)
+    numbered = _numbered(name)
+    if numbered is None:
+        raise UnknownNameError("baseline", name, baseline_names())
+    baseline, number = numbered
+    return baseline.make(core, number, seed)
 
 
-def two_threshold_rule(core: Core, confidence: float, age: int) -> Baseline:
-    """Halt when the least confident cell is sure enough; begin anew in a random view at a given age."""
-    return Baseline("rule", core.mode, halting(core, "threshold", confidence).halt, aged(age))
+def _numbered(name: str) -> tuple[Baseline[int], int] | None:
+    """The baseline and the number of a name such as "fixed-6"."""
+    match = _NUMBERED.fullmatch(name)
+    baseline = BASELINES.get(match[1]) if match else None
+    return (baseline, int(match[2])) if match and baseline and baseline.is_numbered else None
 
 
-def verifying_rule(core: Core, age: int) -> Baseline:
-    """Halt when the rules of the task hold; begin anew in a random view at a given age, from the horizon on never."""
-    restart = aged(age) if age < core.horizon else None
-    return Baseline("verifier-rule", core.mode, halting(core, "verifier").halt, restart, submit="verified")
-
-
-def committing_rule(core: Core, confidence: float, age: int) -> Baseline:
-    """Halt when the least confident cell is sure enough; commit what is sure, or the surest cell, at a given age."""
-    halt = halting(core, "threshold", confidence).halt
-    return Baseline("commit-rule", core.mode, halt, aged(age), restart_action="commit_forced")
-
-
-def restarting_oracle(core: Core, age: int) -> Baseline:
-    """The oracle that also begins anew at a given age."""
-    return Baseline("oracle", core.mode, halting(core, "oracle").halt, aged(age))
+def _scores() -> dict[str, Score]:
+    return {name: baseline.score for name, baseline in BASELINES.items() if baseline.score is not None}

@@ -1,14 +1,12 @@
-"""Paired evaluation of step policies: the same puzzles, the same randomness, bootstrap intervals."""
+"""Paired evaluation of step policies: the same puzzles, the same randomness."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from latent_rl.agents.baselines import StepPolicy
+from latent_rl.agents.policy import StepPolicy
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.types import Puzzles
 
 
@@ -44,21 +42,11 @@ def evaluate_policy(
         InvalidValueError: there is no puzzle.
     """
     solutions = Solver(core, policy, batch_size, seed).solve(puzzles)
-    names = ("solved", "passes", "steps", "restarts", "returns")
-    return Outcome(policy.name, **{name: getattr(solutions, name).numpy() for name in names})
-
-
-def report_row(outcome: Outcome, **more: Any) -> dict[str, Any]:
-    """One row of `report.json`; `more` is added to it."""
-    low, high = bootstrap_interval(outcome.solved)
-    return {
-        "agent": outcome.agent,
-        "solved_rate": float(outcome.solved.mean()),
-        "solved_low": low,
-        "solved_high": high,
-        "mean_passes": float(outcome.passes.mean()),
-        "mean_steps": float(outcome.steps.mean()),
-        "mean_return": float(outcome.returns.mean()),
-        "num_puzzles": len(outcome.solved),
-        **more,
-    }
+    return Outcome(
+        agent=policy.name,
+        solved=solutions.solved.numpy(),
+        passes=solutions.passes.numpy(),
+        steps=solutions.steps.numpy(),
+        restarts=solutions.restarts.numpy(),
+        returns=solutions.returns.numpy(),
+    )

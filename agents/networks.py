@@ -51,7 +51,8 @@ class Recursion(nn.Module):
                 f"width must be {SIZE}, num_latent_updates and num_supervision_steps must be {LOOPS};"
                 f" got {width}, {num_latent_updates} and {num_supervision_steps}."
             )
-        self.num_latent_updates, self.num_supervision_steps = num_latent_updates, num_supervision_steps
+        self.num_latent_updates = num_latent_updates
+        self.num_supervision_steps = num_supervision_steps
         self.latent_dim_pi = self.latent_dim_vf = width
         self.embed = nn.Linear(in_features, width)
         self.network = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))

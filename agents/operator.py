@@ -136,8 +136,10 @@ class ImprovementOperator(OnPolicyAlgorithm):
         device: str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.batch_size, self.n_epochs = batch_size, n_epochs
-        self.target_kl, self.max_scale = target_kl, max_scale
+        self.batch_size = batch_size
+        self.n_epochs = n_epochs
+        self.target_kl = target_kl
+        self.max_scale = max_scale
         super().__init__(
             policy, env, learning_rate, n_steps, gamma, gae_lambda, ent_coef=0.0, vf_coef=1.0,
             max_grad_norm=max_grad_norm, use_sde=False, sde_sample_freq=-1, tensorboard_log=tensorboard_log,

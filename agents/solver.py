@@ -1,26 +1,21 @@
 """Run a step policy on a stream of puzzles: who halts leaves the batch at once, and the next puzzle takes the place."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from latent_rl.agents.baselines import StepPolicy
-from latent_rl.envs.actions import ACTIONS, Decision
+from latent_rl.agents.policy import Episodes, StepPolicy, Turn, play
 from latent_rl.envs.core import Core
-from latent_rl.envs.state import State, Transition
 from latent_rl.errors import InvalidValueError
-from latent_rl.randomness import episode_keys
 from latent_rl.types import Batched, Puzzles
 
 WINDOW_BATCHES = 16
 """Default size of the window, in batches: an episode this many times longer than the mean holds nobody up."""
 Take = Callable[[int], Puzzles]
 """Hands out the next puzzles, at most as many as asked for; fewer only at the end of the stream."""
-_NO_DECISION = Decision.of([ACTIONS["halt"]]).map(lambda column: column[:0])
 
 
 @dataclass(frozen=True)
@@ -83,11 +78,6 @@ class Solver:
         if self.window is not None and self.window < self.batch_size:
             raise InvalidValueError(f"window must be at least batch_size, {self.batch_size}; got {self.window}.")
 
-    @cached_property
-    def dynamics(self) -> Core:
-        """The core, as it submits what the policy wants submitted."""
-        return self.core if self.policy.submit is None else self.core.submitting(self.policy.submit)
-
     def solve(self, puzzles: Puzzles) -> Solutions:
         """Solve all puzzles; one without a known answer comes from `Puzzles.unlabelled`.
 
@@ -129,96 +119,50 @@ class Solver:
 
     def _run(self, take: Take, first: int) -> Iterator[Solutions]:
         window = _Window(self.window or WINDOW_BATCHES * self.batch_size, first)
-        running = self._begin(take(0), first)
-        while True:
-            fresh = take(min(self.batch_size - len(running), window.room))
-            if len(fresh):
-                begun = self._begin(fresh, window.newest)
-                window.newest += len(fresh)
-                running = running.concat(begun) if len(running) else begun
-            elif not len(running):
-                return
-            # Who halts leaves, and is replaced, before the others step: so the reasoner has a full batch, always of one
-            # size. It is at its slowest on a size that it has not met, since kernels are made for each.
-            halting = running.decision.halt
-            if bool(halting.any()):
-                moved, transition = self._step(running.select(halting))
-                running = running.select(~halting)
-            else:
-                moved, transition = self._step(running)
-                running = self._go_on(moved, ~transition.terminated)
-            ended = transition.terminated
+
+        def admit(count: int) -> Episodes | None:
+            puzzles = take(min(self.batch_size - count, window.room))
+            if not len(puzzles):
+                return None
+            self._check(puzzles)
+            return Episodes.begun(self.core, puzzles, self.seed, window.extend(len(puzzles)))
+
+        for turn in play(self.core, self.policy, admit):
+            ended = turn.transition.terminated
             if bool(ended.any()):
-                ready = window.reorder(moved.places[ended], moved.solutions(transition.solved).select(ended))
+                ready = window.reorder(turn.after.places[ended], submitted(turn).select(ended))
                 if len(ready):
                     yield ready
 
-    def _begin(self, puzzles: Puzzles, first: int) -> "_Running":
+    def _check(self, puzzles: Puzzles) -> None:
         shape, task = puzzles.inputs.shape[1:], self.core.task
         if shape != (task.seq_len,) or puzzles.inputs.dtype != torch.int64:
             raise InvalidValueError(
                 f"a {task.name} puzzle must be int64 [{task.seq_len}]; got {puzzles.inputs.dtype} {list(shape)}."
             )
-        places = torch.arange(first, first + len(puzzles))
-        state = self.core.begin(puzzles, episode_keys(places, self.seed))
-        return _Running(places, state, self._decide(state), torch.zeros(len(puzzles), dtype=torch.float64))
-
-    def _decide(self, state: State) -> Decision:
-        if not len(state):
-            return _NO_DECISION
-        actions = self.policy.act(self.core.observe(state).numpy(), state)
-        return self.core.mode.decode(torch.as_tensor(actions))
-
-    def _step(self, running: "_Running") -> tuple["_Running", Transition]:
-        """Do what is decided."""
-        transition = self.dynamics.step(running.state, running.decision)
-        return replace(running, state=transition.state, returns=running.returns + transition.reward), transition
-
-    def _go_on(self, running: "_Running", rows: Tensor) -> "_Running":
-        """The given rows, bool [B], with a decision about what comes next."""
-        going = running if bool(rows.all()) else running.select(rows)
-        return replace(going, decision=self._decide(going.state))
 
 
-@dataclass(frozen=True)
-class _Running(Batched):
-    """The episodes in the batch.
-
-    Attributes:
-        places: int64 [B], in the stream.
-        state: of the episodes.
-        decision: what is done next.
-        returns: float64 [B], sum of rewards so far.
-    """
-
-    places: Tensor
-    state: State
-    decision: Decision
-    returns: Tensor
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def solutions(self, solved: Tensor) -> Solutions:
-        """What a halt submits now; solved is bool [B]."""
-        state = self.state
-        return Solutions(
-            inputs=state.puzzles.inputs,
-            answers=state.submission,
-            solved=solved,
-            steps=state.step,
-            passes=state.passes,
-            restarts=state.restarts,
-            confidence=state.confidence,
-            returns=self.returns,
-        )
+def submitted(turn: Turn) -> Solutions:
+    """What a halt submits after the turn."""
+    state = turn.after.state
+    return Solutions(
+        inputs=state.puzzles.inputs,
+        answers=state.submission,
+        solved=turn.transition.solved,
+        steps=state.step,
+        passes=state.passes,
+        restarts=state.restarts,
+        confidence=state.confidence,
+        returns=turn.after.returns,
+    )
 
 
 class _Window:
     """Brings results back into order: a ring from the oldest unfinished puzzle to the newest that was taken."""
 
     def __init__(self, size: int, first: int) -> None:
-        self.oldest = self.newest = first
+        self.oldest = first
+        self.newest = first
         self._is_finished = torch.zeros(size, dtype=torch.bool)
         self._ring: Solutions | None = None
 
@@ -226,6 +170,12 @@ class _Window:
     def room(self) -> int:
         """How many more puzzles may be taken."""
         return len(self._is_finished) - (self.newest - self.oldest)
+
+    def extend(self, count: int) -> int:
+        """Take in so many more puzzles; returns the place of the first."""
+        first = self.newest
+        self.newest += count
+        return first
 
     def reorder(self, places: Tensor, solutions: Solutions) -> Solutions:
         """Keep the results of the puzzles at the given places; hand out those before the oldest unfinished one."""

@@ -27,7 +27,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from attacks import odd_json, spoiled
 
 from latent_rl.__main__ import COMMANDS, command, run
 from latent_rl.errors import LatentRLError
@@ -237,53 +240,6 @@ def attack_by_kills(name: str, count: int, rng: random.Random, scratch: Path) ->
 # --- damaged files --------------------------------------------------------------------------------------------------
 
 
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The same file with one thing wrong."""
-    data = bytearray(content)
-    kind = rng.choice(["bit", "bit", "bit", "bit", "cut", "gap", "zeros", "more", "noise", "empty"])
-    place = rng.randrange(len(data))
-    if kind == "bit":
-        # Half of them in the head, where formats keep their structure.
-        place = rng.randrange(min(len(data), 2000)) if rng.random() < 0.5 else place
-        data[place] ^= 1 << rng.randrange(8)
-    elif kind == "cut":
-        del data[place:]
-    elif kind == "gap":
-        del data[place : place + rng.randrange(1, 64)]
-    elif kind == "zeros":
-        size = rng.randrange(1, 64)
-        data[place : place + size] = bytes(size)
-    elif kind == "more":
-        data += rng.randbytes(rng.randrange(1, 64))
-    elif kind == "noise":
-        size = rng.randrange(1, 64)
-        data[place : place + size] = rng.randbytes(size)
-    else:
-        data.clear()
-    return bytes(data)
-
-
-def odd_json(content: bytes, rng: random.Random) -> bytes:
-    """The same JSON with one value replaced by an odd one, or left out."""
-    data = json.loads(content)
-    spots: list[tuple[Any, Any]] = []
-
-    def collect(node: Any) -> None:
-        entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-        for key, value in list(entries)[:50]:
-            spots.append((node, key))
-            collect(value)
-
-    collect(data)
-    node, key = rng.choice(spots)
-    odd = [None, True, -1, 0, 1.5, 10**9, 10**30, float("nan"), "", "x", [], {}, [1], {"a": 1}, "../" * 20]
-    if rng.random() < 0.1:
-        del node[key]
-    else:
-        node[key] = rng.choice(odd)
-    return json.dumps(data).encode()
-
-
 @dataclass(frozen=True)
 class Kind:
     """One kind of file: how to make a folder with it, which files to damage, how to read it.
@@ -330,7 +286,7 @@ def attack_by_damage(kind: Kind, count: int, rng: random.Random, scratch: Path) 
     for _ in range(count):
         path = rng.choice(paths)
         whole = path.read_bytes()
-        spoil = odd_json if path.suffix == ".json" and rng.random() < 0.5 else damaged
+        spoil = odd_json if path.suffix == ".json" and rng.random() < 0.5 else spoiled
         damages.append((path, whole, spoil(whole, rng)))
     while damages:
         # A child reads one after the other, and another goes on behind what it hangs or dies of.
@@ -507,12 +463,13 @@ _QUICK_COMPARE = shlex.split(
 def read_comparison(folder: Path) -> Any:
     """Its report, made again from what it left."""
     from latent_rl.agents.commands.compare import Comparison, compare
+    from latent_rl.agents.commands.setting import Process, Setting
 
-    comparison = Comparison(
-        task="sudoku4x4", agents=("fixed", "ppo"), seeds=1, total_timesteps=4096, recorded=16, num_validation=16,
-        num_test=16, progress=False, out=folder / "out",
-    )  # fmt: skip
-    return json.dumps(compare(comparison))
+    process = Process(task="sudoku4x4")
+    setting = Setting(process=process, total_timesteps=4096, recorded=16, num_validation=16, num_test=16)
+    out = folder / "out"
+    comparison = Comparison(setting=setting, agents=("fixed", "ppo"), seeds=1, progress=False, out=out)
+    return json.dumps([asdict(row) for row in compare(comparison)])
 
 
 def make_results(folder: Path) -> None:
@@ -647,7 +604,7 @@ def campaign(args: Args) -> dict[str, dict[str, Any]]:
     """Run the attacks; for each the counts of `OUTCOMES`, and an example of every failure."""
     torch.set_num_threads(1)
     for name in COMMANDS:  # what is loaded here costs the children nothing
-        command(name, True)
+        command(name, [name])
     report: dict[str, dict[str, Any]] = {}
     for name, attack in attacks(args).items():
         counts: Counter[str] = Counter()

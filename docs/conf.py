@@ -11,7 +11,13 @@ import latent_rl
 project = "latent_rl"
 author = "The latent_rl developers"
 release = latent_rl.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "latent_rl"
@@ -19,6 +25,7 @@ html_title = "latent_rl"
 default_role = "code"  # docstrings write `name` for code
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autosummary_generate = False
 autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Source", "Differs"]

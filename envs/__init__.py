@@ -14,7 +14,7 @@ import gymnasium as gym
 from latent_rl.envs.actions import ACTIONS, Action
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.observations import FEATURES, Feature
 from latent_rl.envs.single import LatentReasoningEnv
 from latent_rl.envs.vector import LatentReasoningVectorEnv
 
@@ -25,13 +25,14 @@ __all__ = [
     "Action",
     "Core",
     "EnvConfig",
+    "Feature",
     "LatentReasoningEnv",
     "LatentReasoningVectorEnv",
     "register",
 ]
 
 IDS: dict[str, str] = {
-    "LatentReasoning-v0": "sudoku9x9-hard",
+    "LatentReasoning-v0": str(EnvConfig.task),
     "LatentReasoning/Sudoku4x4-v0": "sudoku4x4",
     "LatentReasoning/Sudoku6x6-v0": "sudoku6x6",
     "LatentReasoning/Sudoku9x9-v0": "sudoku9x9",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnknownNameError, lookup
 from latent_rl.types import Batched
 
 MAX_GUIDANCE = 1.5
@@ -268,9 +268,7 @@ def make_action_mode(actions: str | Sequence[str | Action]) -> ActionMode:
     """
     if not isinstance(actions, str):
         return TableMode(actions)
-    if actions not in ACTION_MODES:
-        raise UnknownNameError("action mode", actions, ACTION_MODES)
-    return ACTION_MODES[actions]()
+    return lookup("action mode", actions, ACTION_MODES)()
 
 
 def as_array(values: Any) -> np.ndarray:

@@ -9,15 +9,15 @@ import numpy as np
 
 from latent_rl.config import COUNT, NOT_NEGATIVE, Config, Range, check_fields, from_dict
 from latent_rl.envs.actions import Action, make_action_mode
-from latent_rl.envs.observations import OBSERVATIONS
+from latent_rl.envs.observations import Feature, make_features
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.submission import SUBMIT
-from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, UnknownNameError
+from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, lookup
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
 
-NEEDS_RULES = {"reward": "constraints", "observation": "verifier", "submit": "verified"}
+_NEED_RULES = {"reward": "constraints", "submit": "verified"}
 """What asks the rules of the task, by field. Where none are known, the label would answer in their place."""
 
 
@@ -30,7 +30,7 @@ class EnvConfig:
         InvalidValueError: a value has a wrong type or is out of range, or the task lacks the rules that it needs.
     """
 
-    task: str | Task
+    task: str | Task = "sudoku9x9-hard"
     """A task, its name, or a folder of puzzles."""
     reasoner: str | Path | Reasoner | None = None
     """A reasoner, a shipped one's name or a folder; None takes the one that is shipped for the task."""
@@ -38,8 +38,8 @@ class EnvConfig:
     """A mode ("halt", "refine", "joint", "continuous") or a table of actions."""
     reward: str = "token_accuracy"
     """The potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse"."""
-    observation: str = "features"
-    """What agents see: "features", "latent" or "verifier"."""
+    observation: str | tuple[str | Feature, ...] = "features"
+    """What agents see: a selection ("features", "latent", "verifier"), or several entries and selections."""
     submit: str = "best_confidence"
     """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
     horizon: Annotated[int, COUNT] = 64
@@ -56,20 +56,21 @@ class EnvConfig:
     def __post_init__(self) -> None:
         """Check types, ranges and names, and that the rules that it needs are known."""
         check_fields(self)
-        for field, known in (("reward", POTENTIALS), ("observation", OBSERVATIONS), ("submit", SUBMIT)):
-            if getattr(self, field) not in known:
-                raise UnknownNameError(field, getattr(self, field), known)
+        lookup("reward", self.reward, POTENTIALS)
+        lookup("submit", self.submit, SUBMIT)
         make_action_mode(self.actions)
+        ruled = [field for field, value in _NEED_RULES.items() if getattr(self, field) == value]
+        ruled += ["observation"] * any(feature.needs_rules for feature in make_features(self.observation))
         task = make_task(self.task)
-        for field, value in NEEDS_RULES.items():
-            if getattr(self, field) == value and not task.has_rules:
-                raise InvalidValueError(
-                    f"{field}={value!r} needs the rules of the task, and those of {task.name} are not known: only its"
-                    f" labels could answer. Choose another {field}."
-                )
+        if ruled and not task.has_rules:
+            field = ruled[0]
+            raise InvalidValueError(
+                f"{field}={getattr(self, field)!r} needs the rules of the task, and those of {task.name} are not known:"
+                f" only its labels could answer. Choose another {field}."
+            )
 
     @classmethod
-    def for_task(cls, task: "str | Path | Task | EnvConfig" = "sudoku9x9-hard", **changes: Any) -> Self:
+    def for_task(cls, task: "str | Path | Task | EnvConfig" = task, **changes: Any) -> Self:
         """The environment of a task, but for the given fields; None leaves a field as the task has it.
 
         Args:
@@ -91,19 +92,6 @@ class EnvConfig:
         if not isinstance(task, str | Task):
             raise InvalidValueError(f"the task must be a task, its name, or a folder of puzzles; got {task!r}.")
         return _from_any(cls, {**make_task(task).environment, **changes, "task": task})
-
-
-def with_time_limit(changes: Mapping[str, Any], max_episode_steps: int | None) -> dict[str, Any]:
-    """Fields of `EnvConfig` with Gymnasium's name for the horizon: of the two the lesser, if both are given.
-
-    Args:
-        changes: the fields.
-        max_episode_steps: None, or as in `gym.make` -1, for none.
-    """
-    limits = [_plain(limit) for limit in (changes.get("horizon"), max_episode_steps) if limit not in (None, -1)]
-    if any(type(limit) is not int for limit in limits):
-        raise InvalidValueError(f"horizon and max_episode_steps must be whole numbers; got {limits}.")
-    return dict(changes) | ({"horizon": min(limits)} if limits else {})
 
 
 def _from_any(cls: type[Config], values: Mapping[str, Any]) -> Config:

@@ -9,40 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.envs.actions import Decision, make_action_mode
+from latent_rl.envs.actions import Decision, TableMode, make_action_mode
 from latent_rl.envs.config import EnvConfig
-from latent_rl.envs.observations import (
-    FEATURES,
-    KEPT_FEATURES,
-    OBSERVATION_BOUND,
-    OBSERVATIONS,
-    STEP_FEATURES,
-    StepView,
-    cell_confidence,
-    step_features,
-)
+from latent_rl.envs.live import LiveSteps, Steps
+from latent_rl.envs.observations import make_features, measurements, observe
+from latent_rl.envs.recorded import Record, RecordedSteps, is_recordable
 from latent_rl.envs.rewards import POTENTIALS
-from latent_rl.envs.state import Seen, State, Transition
+from latent_rl.envs.state import State, Transition
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
 from latent_rl.fit import fitted, matched
-from latent_rl.improvement import guided_carry, guided_logits, log_softmax
-from latent_rl.randomness import derive, normal, uniform
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shared_reasoner, shipped_reasoners
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import TASKS, make_task
-from latent_rl.types import Puzzles, PuzzleSource, Symmetry
-
-_LEAST = STEP_FEATURES.index("least_confidence")
-_PUZZLE_STREAM, _VIEW_STREAM, _NOISE_STREAM, _STATE_STREAM = 0, 1, 2, 3
+from latent_rl.types import Puzzles, PuzzleSource
 
 
 class Core:
     """Latent recursion as a Markov decision process.
 
-    Copies share the task, the reasoner and the puzzles, which nothing here changes. A pickle names what can be named
-    (a registered task, a shipped reasoner) and holds the rest.
+    A core is its description, the puzzles that it draws from, and what it has recorded; the rest follows. Copies share
+    task, reasoner, puzzles and record. A pickle names what can be named (a registered task, a shipped reasoner) and
+    holds the rest.
 
     Args:
         task: a task, its name, a folder of puzzles, or the whole description.
@@ -57,44 +46,68 @@ class Core:
 
     def __init__(
         self,
-        task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
-        reasoner: str | Path | Reasoner | None = None,
+        task: str | Path | Task | EnvConfig = EnvConfig.task,
+        reasoner: str | Path | Reasoner | None = EnvConfig.reasoner,
         *,
         puzzles: PuzzleSource | None = None,
         **changes: Any,
     ) -> None:
-        config = EnvConfig.for_task(task, reasoner=reasoner, **changes)
-        self.task, self.reasoner = _task_and_reasoner(config)
-        if self.task is not make_task(config.task):
-            config = replace(config, task=self.task)
-        self._adopt(config)
-        self.mode = make_action_mode(self.config.actions)
+        self._make(EnvConfig.for_task(task, reasoner=reasoner, **changes), puzzles, None)
+
+    def _make(self, config: EnvConfig, puzzles: PuzzleSource | None, record: Record | None) -> None:
+        task, reasoner = _task_and_reasoner(config)
+        self.task = task
+        self.reasoner = reasoner
+        self.config = config if self.task is make_task(config.task) else replace(config, task=self.task)
+        self.mode = make_action_mode(config.actions)
+        self.features = make_features(config.observation)
+        self.potential = POTENTIALS[config.reward]
+        self.score = SUBMIT[config.submit]
         self._puzzles = puzzles
-        self._draw_from(puzzles)
-        example = self._base[:1]
-        if example.inputs.shape != (1, self.task.seq_len):
-            raise InvalidValueError(
-                f"puzzles of {self.task.name} must have {self.task.seq_len} cells; got {example.inputs.shape[1]}."
-            )
-        self.observation_size = self.observe(Core.begin(self, example, torch.zeros(1, dtype=torch.int64))).shape[1]
+        base = self.task.puzzles(config.split) if puzzles is None else puzzles
+        example = _example(base, self.task)
+        self._live = LiveSteps(
+            task=self.task,
+            reasoner=self.reasoner,
+            potential=self.potential,
+            measured=measurements(self.features),
+            puzzles=base,
+            is_augmented=config.split == "train" and puzzles is None,
+            horizon=config.horizon,
+        )
+        self._record = record
+        self.observation_size = self.observe(self._live.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
 
-    def _adopt(self, config: EnvConfig) -> None:
-        """Take over what needs no other task, reasoner or actions."""
-        self.config = config
-        self.potential, self.score = POTENTIALS[config.reward], SUBMIT[config.submit]
-        self.observation, self.horizon, self.cost_per_pass = config.observation, config.horizon, config.cost_per_pass
-        self.solve_bonus, self.gamma = config.solve_bonus, config.gamma
+    @property
+    def steps(self) -> Steps:
+        """Where episodes come from, and what their steps show."""
+        return self._live if self._record is None else RecordedSteps(self._live, self._record)
 
-    def _draw_from(self, puzzles: PuzzleSource | None) -> None:
-        self._augment = self.config.split == "train" and puzzles is None
-        self._base = self.task.puzzles(self.config.split) if puzzles is None else puzzles
-        if not isinstance(self._base, PuzzleSource) or not len(self._base):
-            raise InvalidValueError(f"puzzles must be at least one, as `Puzzles`; got {type(self._base).__name__}.")
+    @property
+    def observation(self) -> str | list[str]:
+        """What agents see: the name of a selection, or those of the entries."""
+        chosen = self.config.observation
+        return chosen if isinstance(chosen, str) else [feature.name for feature in self.features]
 
-    def _changed(self, **changes: Any) -> Self:
-        core = copy.copy(self)
-        core._adopt(replace(self.config, **changes))
-        return core
+    @property
+    def horizon(self) -> int:
+        """Supervision steps after which an episode ends."""
+        return self.config.horizon
+
+    @property
+    def cost_per_pass(self) -> float:
+        """Price of one forward pass."""
+        return self.config.cost_per_pass
+
+    @property
+    def solve_bonus(self) -> float:
+        """Paid at the end if the submission is right."""
+        return self.config.solve_bonus
+
+    @property
+    def gamma(self) -> float:
+        """Weighs the potential after a step."""
+        return self.config.gamma
 
     def submitting(self, submit: str) -> Self:
         """The same dynamics with another choice of the snapshot that is submitted.
@@ -103,11 +116,53 @@ class Core:
             UnknownNameError: there is none of that name.
             InvalidValueError: it needs rules that are not known.
         """
-        return self._changed(submit=submit)
+        core = copy.copy(self)
+        core.config = replace(self.config, submit=submit)
+        core.score = SUBMIT[submit]
+        return core
 
     def lasting(self, horizon: int) -> Self:
         """The same dynamics with another horizon."""
-        return self._changed(horizon=horizon)
+        core = copy.copy(self)
+        core.config = replace(self.config, horizon=horizon)
+        core._live = replace(self._live, horizon=horizon)
+        core._record = None if self._record is None else self._record.emptied(core._live)
+        return core
+
+    @property
+    def is_recordable(self) -> bool:
+        """Whether actions and observations leave the reasoner's own state alone, but for plain steps and restarts."""
+        return not self._unrecordable()
+
+    def _unrecordable(self) -> list[str]:
+        is_table = isinstance(self.mode, TableMode)  # other modes choose guidance and depth as well
+        actions = [action.name for action in self.mode.actions if not is_recordable(action)]
+        actions = actions if is_table else [str(self.config.actions)]
+        return actions + [feature.name for feature in self.features if feature.needs_carry]
+
+    def recording(self, pool: Puzzles, *, num_views: int = 8, seed: int = 0) -> Self:
+        """The same dynamics about a pool of puzzles, whose steps the reasoner runs only once; see `RecordedSteps`.
+
+        Args:
+            pool: the puzzles; no split is drawn from.
+            num_views: views of a puzzle; its k-th restart shows view k modulo this number.
+            seed: of the views; those of an evaluation with this seed.
+
+        Raises:
+            InvalidValueError: an action or an entry of the observation needs the live core, or the record would be too
+                large.
+        """
+        _example(pool, self.task)
+        if not isinstance(num_views, int) or num_views < 1:
+            raise InvalidValueError(f"num_views must be a whole number of at least 1; got {num_views!r}.")
+        if others := self._unrecordable():
+            raise InvalidValueError(
+                "recorded steps need a table of halt, refine and restart_view, and an observation without the"
+                f" reasoner's own state; got {', '.join(others)}. Use the live core."
+            )
+        core = copy.copy(self)
+        core._record = Record.of(self._live, pool, num_views, seed)
+        return core
 
     def __copy__(self) -> Self:
         core = object.__new__(type(self))
@@ -118,60 +173,31 @@ class Core:
         return copy.copy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        config, task, reasoner = self.config, self.config.task, self.config.reasoner
+        task, reasoner = self.config.task, self.config.reasoner
         if TASKS.get(self.task.name) is self.task:
             task = self.task.name
         if isinstance(task, str) and task not in TASKS and Path(task).is_dir():
             task = str(Path(task).resolve())
         if reasoner is not None and not _is_shipped(reasoner):
             reasoner = self.reasoner
-        config = replace(config, task=task, reasoner=reasoner)
-        left_out = ("task", "reasoner", "potential", "score", "_base")
-        return {name: value for name, value in vars(self).items() if name not in left_out} | {"config": config}
+        config = replace(self.config, task=task, reasoner=reasoner)
+        return {"config": config, "puzzles": self._puzzles, "record": self._record}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        config: EnvConfig = state["config"]
-        self.task, self.reasoner = _task_and_reasoner(config)
-        self._adopt(config)
-        vars(self).update(state)
-        self._draw_from(self._puzzles)
+        self._make(**state)
 
     def start(self, keys: Tensor) -> State:
         """Start one episode for each key, int64 [B], on a puzzle that the key draws."""
-        return self.begin(self.draw(keys), keys)
-
-    def draw(self, keys: Tensor) -> Puzzles:
-        """One puzzle for each key, int64 [B]."""
-        draws = uniform(derive(keys, _PUZZLE_STREAM), 1 + self.task.num_symmetry_draws)
-        rows = self._base.select((draws[:, 0] * len(self._base)).long())
-        return rows.seen_in(self.task.symmetry(draws[:, 1:])) if self._augment else rows
+        return self.begin(*self.steps.draw(keys))
 
     @torch.no_grad()
     def begin(self, puzzles: Puzzles, keys: Tensor) -> State:
-        """Start one episode for each puzzle, in the puzzle's own view."""
-        batch = len(puzzles)
-        zeros, none = torch.zeros(batch), torch.zeros(batch, dtype=torch.int64)
-        inputs = puzzles.inputs
-        features = torch.zeros(batch, len(FEATURES))
-        features[:, FEATURES.index("given_share")] = self.task.is_given(inputs).float().mean(1)
-        return State(
-            keys=keys,
-            puzzles=puzzles,
-            view=Symmetry.identity(batch, self.task.seq_len, self.task.vocab_size),
-            inputs=inputs,
-            carry=self.reasoner.initial_carry(batch, derive(derive(keys, _STATE_STREAM), 0)),
-            certainty=torch.zeros(inputs.shape),
-            prediction=inputs,
-            submission=inputs,
-            score=zeros,
-            confidence=zeros,
-            potential=self.potential(self.task, puzzles, inputs, None),
-            step=none,
-            age=none,
-            restarts=none,
-            passes=none,
-            features=features,
-        )
+        """Start one episode for each puzzle, in the puzzle's own view.
+
+        Raises:
+            InvalidValueError: steps are recorded, and a puzzle is not of the pool, or has another key there.
+        """
+        return self.steps.begin(puzzles, keys)
 
     @torch.no_grad()
     def step(self, state: State, decision: Decision) -> Transition:
@@ -185,77 +211,32 @@ class Core:
             else:
                 rows = chosen.nonzero().squeeze(1)
                 after = after.put(rows, self._refine(state.select(rows), decision.select(rows), depth))
-        terminated = decision.halt | (after.step >= self.horizon)
+        terminated = decision.halt | (after.step >= after.horizon)
         solved = terminated & self.task.verify(after.puzzles.inputs, after.submission)
         reward = self.gamma * after.potential - state.potential
         reward = reward - self.cost_per_pass * (after.passes - state.passes) + self.solve_bonus * solved
         return Transition(after, reward, terminated, solved)
 
     def observe(self, state: State) -> Tensor:
-        """The observation of every row, float32 [B, observation_size] within +-`OBSERVATION_BOUND`."""
-        seen = OBSERVATIONS[self.observation](self.task, state)
-        return seen.clamp(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+        """The observation of every row, float32 [B, observation_size]."""
+        return observe(self.features, self.task, state)
 
     def mask(self, state: State) -> np.ndarray:
         """Bool [B, A]: the actions that make sense now."""
         return self.mode.mask(state.step, state.age).numpy()
 
     def _refine(self, state: State, decision: Decision, depth: int) -> State:
-        """Run one supervision step on every row, after what was decided to happen before it."""
-        state = self._prepare(state, decision)
-        return self._keep(state, self._see(state, decision, depth))
-
-    def _prepare(self, state: State, decision: Decision) -> State:
-        if bool(decision.commits.any()):
-            state = self._commit(state, decision)
-        if bool(decision.fresh.any()):
-            state = self._start_afresh(state, decision)
-        if bool((decision.noise > 0).any()):
-            state = self._disturb(state, decision.noise)
-        return state
-
-    def _see(self, state: State, decision: Decision, depth: int) -> Seen:
-        """Run the reasoner's step and read out the answer."""
-        updates = depth * self.reasoner.num_latent_updates
-        carry, output = self.reasoner.step(
-            state.inputs, state.carry, state.age, puzzle_ids=state.puzzles.puzzle_ids, num_latent_updates=updates
-        )
-        logits = output.conditional_logits
-        if bool((decision.guidance_scale != 1).any()):
-            scale = decision.guidance_scale
-            carry = guided_carry(state.carry, carry, scale)
-            logits = guided_logits(output.reference_logits, logits, scale[:, None, None])
-            carry = replace(carry, prediction=logits.argmax(-1).to(carry.prediction.device))
-            output = replace(output, conditional_logits=logits)
-        given = self.task.is_given(state.inputs)
-        log_probs = log_softmax(self.task.constrain(state.inputs, logits))
-        certainty = cell_confidence(log_probs, given)
-        answers = state.view.invert(log_probs.max(-1).indices)  # argmax is slow where the tokens come first
-        labels = state.view.apply(state.puzzles.labels)
-        label_log_probs = log_probs.gather(-1, labels[:, :, None]).squeeze(-1)
-        own_share = self.task.is_given(state.puzzles.inputs).float().mean(1)
-        shown = step_features(StepView(given, log_probs, output, state.carry, carry), certainty)
-        shown |= {"given_share": own_share, "committed_share": given.float().mean(1) - own_share}
-        return Seen(
-            carry=carry,
-            certainty=certainty,
-            answers=answers,
-            potential=self.potential(self.task, state.puzzles, answers, label_log_probs),
-            shown=torch.stack([shown[name] for name in STEP_FEATURES], dim=1),
-            passes=output.passes,
-        )
-
-    def _keep(self, state: State, seen: Seen) -> State:
-        """Keep the books: the best snapshot, counts, features."""
-        step = state.step + 1
-        least = seen.shown[:, _LEAST]
+        """Take one supervision step on every row, and keep the books: the best snapshot, counts."""
+        state, seen = self.steps.take(state, decision, depth)
+        step, least = state.step + 1, seen.measured.of("least_confidence")[:, 0]
         score = self.score(self.task, state.puzzles, seen.answers, least, step)
         better = (score >= state.score) | (state.step == 0)
-        after = replace(
+        return replace(
             state,
             carry=seen.carry,
             certainty=seen.certainty,
             prediction=seen.answers,
+            changed=(seen.answers != state.prediction).float().mean(1),
             submission=torch.where(better[:, None], seen.answers, state.submission),
             score=torch.where(better, score, state.score),
             confidence=torch.where(better, least, state.confidence),
@@ -263,57 +244,25 @@ class Core:
             step=step,
             age=state.age + 1,
             passes=state.passes + seen.passes,
+            measured=seen.measured,
         )
-        kept = {
-            "step": after.step / self.horizon,
-            "age": (after.age / 32).clamp(max=4),
-            "restarts": (after.restarts / 8).clamp(max=4),
-            "changed_share": (seen.answers != state.prediction).float().mean(1),
-            "best_confidence": after.confidence,
-            "agreement": (seen.answers == after.submission).float().mean(1),
-        }
-        return replace(after, features=torch.cat([torch.stack([kept[n] for n in KEPT_FEATURES], 1), seen.shown], 1))
 
-    def _commit(self, state: State, decision: Decision) -> State:
-        """Write the cells that are sure enough into the inputs, as if given."""
-        answers = state.view.apply(state.prediction)
-        open_cells = self.task.is_given(answers) & ~self.task.is_given(state.inputs)
-        certainty = state.certainty.masked_fill(~open_cells, 0.0)
-        sure = certainty > decision.commit[:, None]
-        surest = certainty.argmax(1, keepdim=True)
-        force = decision.forced & ~sure.any(1)
-        forced = open_cells & force[:, None] & (torch.arange(sure.shape[1]) == surest)
-        return replace(state, inputs=torch.where(sure | forced, answers, state.inputs))
 
-    def _start_afresh(self, state: State, decision: Decision) -> State:
-        """Give the marked rows an untouched carry; those that restart the puzzle's own givens, some a new view."""
-        rows = decision.fresh.nonzero().squeeze(1)
-        chosen, restarts = state.select(rows), decision.restarts[rows]
-        # Counted by restarts: an episode's k-th view is the same whenever it is asked for, so policies are compared
-        # on the same views.
-        keys = derive(derive(chosen.keys, _VIEW_STREAM), chosen.restarts)
-        drawn = self.task.symmetry(uniform(keys, self.task.num_symmetry_draws))
-        view = chosen.view.put(decision.new_view[rows], drawn.select(decision.new_view[rows]))
-        fresh = replace(
-            chosen,
-            view=view,
-            inputs=torch.where(restarts[:, None], view.apply(chosen.puzzles.inputs), chosen.inputs),
-            carry=self.reasoner.initial_carry(
-                len(rows), derive(derive(chosen.keys, _STATE_STREAM), chosen.restarts + 1)
-            ),
-            age=torch.zeros_like(chosen.age),
-            restarts=chosen.restarts + restarts,
+def _example(puzzles: object, task: Task) -> Puzzles:
+    """The first of the puzzles.
+
+    Raises:
+        InvalidValueError: there is none, or no episode could be about it.
+    """
+    if not isinstance(puzzles, PuzzleSource) or not len(puzzles):
+        got = "none" if isinstance(puzzles, PuzzleSource) else type(puzzles).__name__
+        raise InvalidValueError(f"there must be at least one puzzle, in `Puzzles`; got {got}.")
+    example = puzzles.select(torch.zeros(1, dtype=torch.int64))
+    if example.inputs.shape[1] != task.seq_len:
+        raise InvalidValueError(
+            f"puzzles of {task.name} must have {task.seq_len} cells; got {example.inputs.shape[1]}."
         )
-        return state.put(rows, fresh)
-
-    def _disturb(self, state: State, noise: Tensor) -> State:
-        """Add normal noise of the given standard deviation, float32 [B], to the latent."""
-        rows = (noise > 0).nonzero().squeeze(1)
-        latent = state.carry.latent.clone()
-        keys = derive(derive(state.keys[rows], _NOISE_STREAM), state.step[rows])
-        draws = normal(keys, latent[0].numel()).view(-1, *latent.shape[1:])
-        latent[rows] += (noise[rows, None, None] * draws).to(latent)
-        return replace(state, carry=replace(state.carry, latent=latent))
+    return example
 
 
 def _is_shipped(reasoner: str | Path | Reasoner) -> bool:

@@ -1,34 +1,22 @@
 """The single environment."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import TimeLimit
 
 from latent_rl.envs.actions import as_array
-from latent_rl.envs.config import EnvConfig, with_time_limit
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import OBSERVATION_BOUND
-from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.starts import check_options, checked_seed, own_puzzles
 from latent_rl.envs.streams import Streams
+from latent_rl.envs.time_limit import take_over_time_limit, with_time_limit
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-
-
-def _time_limits(env: gym.Env[Any, Any]) -> Iterator[Any]:
-    """The `TimeLimit` wrappers by which the environment is being reset, whose own reset has called this one."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        frame = frame.f_back
-        wrapper = frame.f_locals.get("self") if frame.f_code.co_name == "reset" else None
-        if isinstance(wrapper, TimeLimit) and wrapper.unwrapped is env:
-            yield wrapper
 
 
 def observation_space(core: Core) -> gym.spaces.Box:
@@ -52,8 +40,9 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     what makes sense.
 
     ## Observation space
-    Box float32: the features listed in `latent_rl.envs.observations.FEATURES`. "latent" adds pooled states,
-    "verifier" the share of satisfied constraints and whether all are. Nothing in it depends on the label.
+    Box float32: the entries of `latent_rl.envs.FEATURES`. "latent" adds pooled states, "verifier" the share of
+    satisfied constraints and whether all are; a sequence of entries or their names is an observation, too. Nothing in
+    it depends on the label.
 
     ## Rewards
     gamma * Phi(after) - Phi(before) - cost_per_pass * passes, where Phi rates the answer that would be submitted
@@ -71,7 +60,7 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
     observation, submit, horizon, cost_per_pass, solve_bonus, gamma, split) and puzzles. `max_episode_steps` is another
     name for the horizon. `reset(options={"puzzle": "1..............."})` begins with a puzzle of your own.
     `render_mode` "ansi" gives the board as text, "rgb_array" as a picture, and "human" plays in the terminal; see
-    `latent_rl.envs.rendering`.
+    `latent_rl.envs.rendering.screen`.
 
     ## Version history
     * v0: first version.
@@ -81,8 +70,8 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     def __init__(
         self,
-        task: str | Path | Task | EnvConfig = "sudoku9x9-hard",
-        reasoner: str | Path | Reasoner | None = None,
+        task: str | Path | Task | EnvConfig = EnvConfig.task,
+        reasoner: str | Path | Reasoner | None = EnvConfig.reasoner,
         *,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
@@ -121,19 +110,14 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
         return observation[0], {}
 
     def _obey_time_limit(self) -> None:
-        """Make the limit of `gym.make(..., max_episode_steps=...)` the horizon.
-
-        Gymnasium tells it to its wrapper `TimeLimit` alone, which would cut episodes off with nothing submitted. An
-        environment that is being reset by such a wrapper has its limit as the horizon; the wrapper's own count waits.
-        """
-        wrappers = list(_time_limits(self))
-        if wrappers:
-            limit = min(wrapper._max_episode_steps for wrapper in wrappers)
-            horizon: int = with_time_limit({"horizon": self._given_horizon}, limit)["horizon"]
-            if horizon != self.core.horizon:
-                self.core = self._streams.core = self.core.lasting(horizon)
-        for wrapper in wrappers:
-            wrapper._elapsed_steps = -1
+        """Make the limit of `gym.make(..., max_episode_steps=...)` the horizon."""
+        limit = take_over_time_limit(self)
+        if limit is None:
+            return
+        horizon: int = with_time_limit({"horizon": self._given_horizon}, limit)["horizon"]
+        if horizon != self.core.horizon:
+            self.core = self.core.lasting(horizon)
+            self._streams.core = self.core
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one action; see the class."""

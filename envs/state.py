@@ -4,7 +4,34 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from latent_rl.errors import UnknownNameError
 from latent_rl.types import Batched, Carry, Puzzles, Symmetry
+
+
+@dataclass(frozen=True)
+class Measured(Batched):
+    """What the last supervision step showed of itself, in numbers; zeros before any step.
+
+    Attributes:
+        names: of the M measurements.
+        values: float32 [B, M].
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+
+    def of(self, *names: str) -> Tensor:
+        """The measurements of these names, float32 [B, len(names)].
+
+        Raises:
+            UnknownNameError: there is none of a name.
+        """
+        if names == self.names:
+            return self.values
+        for name in names:
+            if name not in self.names:
+                raise UnknownNameError("measurement", name, self.names)
+        return self.values[:, [self.names.index(name) for name in names]]
 
 
 @dataclass(frozen=True)
@@ -19,15 +46,17 @@ class State(Batched):
         carry: the reasoner's state.
         certainty: float32 [B, L], top probability of the last answer's cells, in the reasoner's view.
         prediction: int64 [B, L], the last answer, in the puzzles' own view.
+        changed: float32 [B], the share of its cells that the last step changed.
         submission: int64 [B, L], the best snapshot so far: what a halt would submit.
         score: float32 [B], the submission's score.
         confidence: float32 [B], the submission's least confidence.
         potential: float32 [B], Phi of the submission.
         step: int64 [B], supervision steps done.
+        horizon: int64 [B], supervision steps after which the episode ends.
         age: int64 [B], steps since the carry was fresh.
         restarts: int64 [B].
         passes: int64 [B], forward passes spent.
-        features: float32 [B, F], the features of the last step.
+        measured: what the last step showed of itself.
     """
 
     keys: Tensor
@@ -37,15 +66,17 @@ class State(Batched):
     carry: Carry
     certainty: Tensor
     prediction: Tensor
+    changed: Tensor
     submission: Tensor
     score: Tensor
     confidence: Tensor
     potential: Tensor
     step: Tensor
+    horizon: Tensor
     age: Tensor
     restarts: Tensor
     passes: Tensor
-    features: Tensor
+    measured: Measured
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,7 +91,7 @@ class Seen(Batched):
         certainty: float32 [B, L], as in `State`.
         answers: int64 [B, L], in the puzzles' own view.
         potential: float32 [B], Phi of them.
-        shown: float32 [B, len(STEP_FEATURES)].
+        measured: its measurements.
         passes: forward passes of each row.
     """
 
@@ -68,7 +99,7 @@ class Seen(Batched):
     certainty: Tensor
     answers: Tensor
     potential: Tensor
-    shown: Tensor
+    measured: Measured
     passes: int
 
 

@@ -63,8 +63,9 @@ class Streams:
             raise InvalidValueError(
                 f"the number of environments, num_envs, must be a whole number of at least 1; got {num_envs!r}."
             )
-        self.core, self.num_envs = core, int(num_envs)
-        self._seeds = torch.zeros(self.num_envs, dtype=torch.int64)
+        self.core = core
+        self.num_envs = int(num_envs)
+        self._keys = torch.zeros(self.num_envs, dtype=torch.int64)
         self._episode = torch.zeros(self.num_envs, dtype=torch.int64)
         self.state: State | None = None
         self._closed = False
@@ -88,7 +89,7 @@ class Streams:
         given = {row: checked_seed(seeds[row]) for row in chosen.tolist() if seeds and seeds[row] is not None}
         if given:
             rows = torch.tensor(list(given))
-            self._seeds[rows] = mix(torch.tensor(list(given.values()), dtype=torch.int64) + 1)
+            self._keys[rows] = mix(torch.tensor(list(given.values()), dtype=torch.int64) + 1)
             self._episode[rows] = 0
         begun = self._begin(chosen, None if puzzles is None else puzzles.select(chosen))
         self.state = begun if kept is None else kept.put(chosen, begun)
@@ -128,13 +129,15 @@ class Streams:
         info = describe(after, transition.solved)
         rows = terminated.nonzero().squeeze(1)
         if autoreset and len(rows):
-            after = after.put(rows, self._begin(rows))
-            observation = self.core.observe(after).numpy()
+            begun = self._begin(rows)
+            after = after.put(rows, begun)
+            observation = final.copy()
+            observation[rows.numpy()] = self.core.observe(begun).numpy()
         self.state = after
         return StepResult(observation, final, reward.numpy(), terminated.numpy(), info)
 
     def _begin(self, rows: Tensor, puzzles: Puzzles | None = None) -> State:
-        keys = derive(self._seeds[rows], self._episode[rows])
+        keys = derive(self._keys[rows], self._episode[rows])
         self._episode[rows] += 1
         return self.core.start(keys) if puzzles is None else self.core.begin(puzzles, keys)
 

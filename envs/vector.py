@@ -8,12 +8,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from latent_rl.envs.config import with_time_limit
 from latent_rl.envs.core import Core
-from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, checked_mask, checked_seed, own_puzzles
 from latent_rl.envs.streams import Streams
+from latent_rl.envs.time_limit import with_time_limit
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 ROWWISE = ("action_masks", "render")
@@ -36,7 +36,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         core: the arguments of `Core`.
     """
 
-    metadata = {**METADATA, "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = METADATA
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LatentReasoningVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         if autoreset_mode not in (*modes, *modes.values()):
             raise UnknownNameError("autoreset mode", autoreset_mode, modes)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**METADATA, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.core = Core(**with_time_limit(core, max_episode_steps))
         self._streams = Streams(self.core, num_envs)

@@ -5,8 +5,7 @@ The same as `latent-rl compare`. Run `python examples/compare_agents.py --help` 
 
 import sys
 
-from latent_rl.agents.commands.compare import Comparison
-from latent_rl.agents.commands.experiment import main
+from latent_rl.agents.commands.compare import Comparison, main
 
 if __name__ == "__main__":
-    sys.exit(main(Comparison, __doc__))
+    sys.exit(main(Comparison(), __doc__))

@@ -61,7 +61,7 @@ def draw(path: Path, margins: Tensor, slopes: Tensor, diagnosis: Diagnosis) -> N
     cells.axline((0, 0), slope=1, color="0.5", linewidth=0.8)
     cells.set(xlabel="- advantage margin", ylabel="dL/dw, central differences", title="every open cell and step")
     for panel, name in zip(by_step, ("margin", "solved_rate"), strict=True):
-        values = [row[name] for row in diagnosis.steps]
+        values = [getattr(row, name) for row in diagnosis.steps]
         panel.plot(range(1, len(values) + 1), values, marker=".")
         panel.axvspan(diagnosis.enough_steps + 0.5, len(values) + 0.5, color="0.9", zorder=0)
         panel.set(xlabel="supervision step", ylabel=name.replace("_", " "), title="shaded: dead compute")
@@ -85,8 +85,8 @@ def main(args: Args) -> float:
         margin = advantage_margin(*logits, puzzles.labels)[is_open]
         slope, difference = (values[is_open] for values in measured_slopes(*logits, puzzles.labels))
         gap = (torch.stack([slope, difference]) + margin).abs().max().item()
-        means = [row["solved_rate"], *(values.mean().item() for values in (margin, slope, difference))]
-        table.add_row(f"{row['step']:.0f}", *map("{:.3f}".format, means), f"{gap:.0e}", f"{row['improved_share']:.2f}")
+        means = [row.solved_rate, *(values.mean().item() for values in (margin, slope, difference))]
+        table.add_row(str(row.step), *map("{:.3f}".format, means), f"{gap:.0e}", f"{row.improved_share:.2f}")
         margins, slopes, gaps = [*margins, margin], [*slopes, difference], [*gaps, gap]
     Console().print(table, f"Advice: {diagnosis.advice()}")
     draw(args.out / "improvement_demo.png", torch.stack(margins), torch.stack(slopes), diagnosis)

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from latent_rl.agents.baselines import action_index
+from latent_rl.agents.policy import action_index
 from latent_rl.errors import LatentRLError
 
 

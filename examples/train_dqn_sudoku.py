@@ -1,22 +1,18 @@
 """Train DQN to decide, per puzzle, how a recursive reasoner spends its forward passes; compare and report.
 
-Run `python examples/train_dqn_sudoku.py --help` for the options.
+It is `latent-rl compare` with one seed. Run `python examples/train_dqn_sudoku.py --help` for the options.
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from latent_rl.agents.commands.experiment import Experiment, main
+from latent_rl.agents.commands.compare import Comparison, main
 
-
-@dataclass(kw_only=True)
-class Args(Experiment):
-    """Train DQN on the step policy of a shipped reasoner."""
-
-    agent: str = "dqn"
-    out: Path = Path("runs/train_dqn_sudoku")
-
+DEFAULT = Comparison(
+    agents=("random", "fixed-6", "fixed", "best-of", "threshold", "rule", "dqn", "oracle"),
+    seeds=1,
+    out=Path("runs/train_dqn_sudoku"),
+)
 
 if __name__ == "__main__":
-    sys.exit(main(Args, __doc__))
+    sys.exit(main(DEFAULT, __doc__))

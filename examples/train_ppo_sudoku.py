@@ -1,23 +1,21 @@
 """Train PPO to decide, per puzzle, how a recursive reasoner spends its forward passes; compare and report.
 
-Run `python examples/train_ppo_sudoku.py --help` for the options.
+It is `latent-rl compare` with one seed and half the training. Run `python examples/train_ppo_sudoku.py --help` for the
+options.
 """
 
 import sys
-from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
 
-from latent_rl.agents.commands.experiment import Experiment, main
-from latent_rl.agents.commands.setting import TIMESTEPS
+from latent_rl.agents.commands.compare import Comparison, main
+from latent_rl.agents.commands.setting import Setting
 
-
-@dataclass(kw_only=True)
-class Args(Experiment):
-    """Train PPO on the step policy of a shipped reasoner."""
-
-    total_timesteps: Annotated[int | None, TIMESTEPS] = 131_072
-    """Environment steps of training: half of what comparisons take, for an answer in four minutes."""
-
+DEFAULT = Comparison(
+    setting=Setting(total_timesteps=131_072),
+    agents=("random", "fixed-6", "fixed", "best-of", "threshold", "rule", "ppo", "oracle"),
+    seeds=1,
+    out=Path("runs/train_ppo_sudoku"),
+)
 
 if __name__ == "__main__":
-    sys.exit(main(Args, __doc__))
+    sys.exit(main(DEFAULT, __doc__))

@@ -3,9 +3,10 @@
 The names below load on first use, so that ``import latent_rl`` costs next to nothing.
 """
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from latent_rl.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -38,7 +39,6 @@ _EXPORTS = {
 }
 __all__ = ["__version__", *_EXPORTS]
 
-
 if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.errors import LatentRLError as LatentRLError
     from latent_rl.reasoners.base import ReasonerModule as ReasonerModule
@@ -62,12 +62,4 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.types import Puzzles as Puzzles
     from latent_rl.types import ReasonerOutput as ReasonerOutput
 
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
-    raise AttributeError(f"module 'latent_rl' has no attribute '{name}'; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS, globals())

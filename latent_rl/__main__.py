@@ -11,7 +11,7 @@ import tyro
 from latent_rl.program import concluded, parsed, stop_on_sigterm
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("latent_rl.commands.train:Train", "Train a reasoner."),
+    "train": ("latent_rl.commands.train:train_command", "Train a reasoner."),
     "evaluate": ("latent_rl.commands.evaluate:Evaluate", "Decode puzzles with a fixed number of steps."),
     "vote": (
         "latent_rl.commands.vote:Vote",
@@ -37,18 +37,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Solve a puzzle, or a file of puzzles; exit status 0 if all are solved, 1 if some are not.",
     ),
 }
-"""Every command's class, and the first line of its docstring. The class is imported only if its command was asked for:
-with torch it takes seconds."""
+"""Every command's class, or the function of the arguments that gives it, and the first line of its docstring. It is
+imported only if its command was asked for: with torch it takes seconds."""
 
 
-def command(name: str, is_asked_for: bool) -> Callable[..., Any]:
-    """The class of a command, or what stands for it in the overview."""
+def command(name: str, arguments: list[str]) -> Callable[..., Any]:
+    """The class of a command that the arguments begin with, or what stands for it in the overview."""
     location, summary = COMMANDS[name]
-    if not is_asked_for:
+    if arguments[:1] != [name]:
         return make_dataclass(name, [], namespace={"__doc__": summary})
     module, attribute = location.split(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
+    return found if isinstance(found, type) else found(arguments[1:])
 
 
 def run(arguments: list[str]) -> int:
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
 
     def work() -> int | None:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
-        commands = {name: command(name, is_asked_for=name in arguments[:1]) for name in COMMANDS}
+        commands = {name: command(name, arguments) for name in COMMANDS}
         overview = "Latent recursion as a decision process."
         asked = parsed(
             lambda: tyro.extras.subcommand_cli_from_dict(

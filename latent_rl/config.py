@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import tyro
+
 from latent_rl.errors import InvalidValueError, UnknownNameError
 
 Config = TypeVar("Config")
@@ -48,6 +50,8 @@ NOT_NEGATIVE = Range(0)
 """Weights, prices."""
 SEED = Range(0, 2**31 - 1)
 """What every library takes for a seed."""
+DERIVED = tyro.conf.Suppress
+"""Marks a field, `Annotated[int, DERIVED]`, that follows from others or from the task: no command line asks for it."""
 
 
 def check_fields(instance: Any) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.notes import note
-from latent_rl.reasoners.base import Reasoner, ReasonerModule
+from latent_rl.reasoners.base import Reasoner, Resizable
 from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
 from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
@@ -32,13 +32,13 @@ def check_fits(reasoner: Reasoner, task: Task) -> None:
 
 
 def fitted(reasoner: Reasoner, task: Task) -> Reasoner:
-    """The reasoner, on the task's boards if its weights fit others than it was trained on.
+    """The reasoner, on the task's board if its weights fit others than its own.
 
     Raises:
         InvalidValueError: it does not fit.
     """
-    if isinstance(reasoner, ReasonerModule) and not reasoner.is_made_for(task.board):
-        reasoner = reasoner.fitted_to(task.board) or reasoner
+    if isinstance(reasoner, Resizable):
+        reasoner = reasoner.resized(task.shape) or reasoner
     check_fits(reasoner, task)
     return reasoner
 

@@ -44,18 +44,14 @@ class Batched:
     def put(self, rows: Tensor, other: Self) -> Self:
         """A copy in which the given rows (int64 indices or a bool mask) come from `other`."""
 
-        def merged(mine: Tensor, theirs: Tensor) -> Tensor:
-            out = mine.clone()
-            out[rows] = theirs.to(mine)
-            return out
-
+        places = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
         changes: dict[str, Batched | Tensor] = {}
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if isinstance(mine, Batched):
-                changes[f.name] = mine.put(rows, theirs)
+                changes[f.name] = mine.put(places, theirs)
             elif isinstance(mine, Tensor):
-                changes[f.name] = merged(mine, theirs)
+                changes[f.name] = mine.index_copy(0, places.to(mine.device), theirs.to(mine))
         return replace(self, **changes)
 
     def concat(self, *others: Self) -> Self:
@@ -157,7 +153,7 @@ class Symmetry(Batched):
 
 
 @dataclass(frozen=True)
-class Board:
+class TaskShape:
     """What a network must know of a task to be made for it.
 
     Attributes:

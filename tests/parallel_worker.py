@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from helpers import random_reasoner, undecided
 
-from latent_rl.training import parallel, trainer
+from latent_rl.training import objectives, parallel, trainer
 from latent_rl.training.losses import step_loss
 
 
@@ -31,7 +31,7 @@ def dying_after(num_steps: int) -> Any:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, config, num_steps = sys.argv[1:]
-    trainer.step_loss = dying_after(int(num_steps))
+    objectives.step_loss = dying_after(int(num_steps))
     with parallel.workers():
         trainer.train(
             trainer.TrainConfig(**json.loads(config)), undecided(random_reasoner()), Path(folder), resume=True

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latent_rl.reasoners.checkpoint import make_reasoner
-from latent_rl.reasoners.hrm import HRMConfig
+from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.types import ReasonerOutput
 
@@ -21,18 +21,18 @@ BASE: dict[str, Any] = {
     "seq_len": 16,
     "width": 16,
     "num_heads": 2,
-    "step_embedding": False,
     "continue_head": True,
     "injection_first": True,
 }
+TRM_BASE = BASE | {"step_embedding": False}
 PUZZLES: dict[str, Any] = {"num_puzzle_ids": 3, "puzzle_width": 24, "num_puzzle_positions": 2}
-SHAPES: dict[str, TRMConfig] = {
-    "attention": TRMConfig(**BASE, **PUZZLES, mixer="attention", num_layers=2, num_cycles=2),
-    "mixer": TRMConfig(**BASE, **PUZZLES, mixer="mlp_cell_norm"),
-    "learned": TRMConfig(**BASE, mixer="attention", positions="learned"),
-    "none": TRMConfig(**{**BASE, **PUZZLES, "num_puzzle_positions": 5}, mixer="attention", positions="none"),
+SHAPES: dict[str, TRMConfig | HRMConfig] = {
+    "attention": TRMConfig(**TRM_BASE, **PUZZLES, mixer="attention", num_layers=2, num_cycles=2),
+    "mixer": TRMConfig(**TRM_BASE, **PUZZLES, mixer="mlp_cell_norm"),
+    "learned": TRMConfig(**TRM_BASE, mixer="attention", positions="learned"),
+    "none": TRMConfig(**{**TRM_BASE, **PUZZLES, "num_puzzle_positions": 5}, mixer="attention", positions="none"),
     "dis": TRMConfig(
-        **{**BASE, **PUZZLES, "step_embedding": True},
+        **{**TRM_BASE, **PUZZLES, "step_embedding": True},
         mixer="mlp_cell_norm",
         positions="learned",
         input_feedback=True,
@@ -42,7 +42,7 @@ SHAPES: dict[str, TRMConfig] = {
 """Networks that the public code has, between them with every option."""
 
 
-def random_network(config: TRMConfig, dtype: torch.dtype = torch.float64) -> TRM:
+def random_network(config: TRMConfig | HRMConfig, dtype: torch.dtype = torch.float64) -> TRM | HRM:
     """A reasoner without a zero among its weights; float64, since random recursion can amplify rounding a lot."""
     torch.manual_seed(0)
     reasoner = make_reasoner(config, dtype).requires_grad_(False).eval()
@@ -57,7 +57,7 @@ def some_inputs(count: int = 5) -> tuple[Tensor, Tensor]:
     return torch.randint(6, (count, 16), generator=generator), torch.randint(3, (count,), generator=generator)
 
 
-def run(reasoner: TRM, inputs: Tensor, puzzle_ids: Tensor, num_steps: int) -> list[ReasonerOutput]:
+def run(reasoner: TRM | HRM, inputs: Tensor, puzzle_ids: Tensor, num_steps: int) -> list[ReasonerOutput]:
     carry, outputs = reasoner.initial_carry(len(inputs)), []
     for index in range(num_steps):
         carry, output = reasoner.step(inputs, carry, index, puzzle_ids=puzzle_ids)

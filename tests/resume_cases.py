@@ -30,7 +30,7 @@ def killed_after(num_steps: int) -> Iterator[None]:
         return step_loss(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latent_rl.training.trainer.step_loss", failing)
+        patch.setattr("latent_rl.training.objectives.step_loss", failing)
         with pytest.raises(Killed):
             yield
 

@@ -1,22 +1,23 @@
 """Reasoners away from the CPU: shapes and devices alone, on a machine without a GPU."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from helpers import TASK, random_reasoner
+from helpers import TASK, example_source, random_core, random_reasoner
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from latent_rl.envs.observations import StepView, cell_confidence, pooled_states, step_features
+from latent_rl.envs.observations import FEATURES, StepView, make_feature, measure, measurements
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
-from latent_rl.reasoners.base import chosen_device, device_of
+from latent_rl.reasoners.engine import chosen_device, device_of
 from latent_rl.reasoners.trm import TRM
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.episodes import plan_batch, supervise
-from latent_rl.training.losses import step_loss
+from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.replacement import draw_slots, run_step
 
 AWAY = torch.device("meta")
@@ -64,14 +65,12 @@ def test_the_carry_stays_and_the_output_comes_home(fakes: FakeTensorMode, mixer:
 
 def test_an_episode_trains_there() -> None:
     config = TrainConfig(task=TASK.name, batch_size=4, midway_fraction=1.0, dual_weight=0.1)
-    plan = plan_batch(config, TASK, TASK.puzzles("train"), 6, 0)
+    plan = plan_batch(example_source(config), random_reasoner(), 0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         reasoner = away().requires_grad_()
         count = 0
         for step in supervise(reasoner, plan.to(AWAY), config):
-            loss = step_loss(
-                step.output, step.targets, step.labels, step.weight, 0.5, previous=step.previous, dual_weight=0.1
-            )
+            loss = example_source(config).objective.loss(step)
             loss.backward()
             count += 1
         assert count == 6
@@ -82,9 +81,9 @@ def test_an_episode_trains_there() -> None:
 def test_halted_puzzles_make_room_there() -> None:
     """Up to the choice of who leaves, which depends on contents."""
     config = TrainConfig(task=TASK.name, batch_size=4, batching="replacement")
-    slots = draw_slots(config, TASK, TASK.puzzles("train"), random_reasoner(), 4, 0)
+    slots = draw_slots(example_source(config), random_reasoner(), 4, 0)
     with FakeTensorMode(allow_non_fake_inputs=True, shape_env=torch.fx.experimental.symbolic_shapes.ShapeEnv()):
-        after, leaves, supervised = run_step(config, away(), slots.to(AWAY))
+        after, leaves, supervised = run_step(config, LabelObjective(config, TASK), away(), slots.to(AWAY))
         assert leaves.device == after.age.device == supervised.weight.device == supervised.targets.device == AWAY
         assert supervised.finished.device.type == "cpu"
 
@@ -96,9 +95,11 @@ def test_the_environment_sees_it_from_home(fakes: FakeTensorMode) -> None:
     guided = guided_carry(before, after, torch.full((3,), 1.5))
     assert guided.answer.device == AWAY
     given, log_probs = inputs > 0, output.conditional_logits.log_softmax(-1)
-    features = step_features(StepView(given, log_probs, output, before, guided), cell_confidence(log_probs, given))
-    assert {feature.device for feature in features.values()} == {inputs.device}
-    assert pooled_states(after).shape == (3, 64)
+    view = StepView(given, log_probs, output, before, guided)
+    assert measure(measurements(FEATURES), view).values.device == inputs.device
+    state = random_core().begin(TASK.puzzles("test")[:3], torch.arange(3))
+    pooled = make_feature("pooled_states").of(TASK, replace(state, carry=after))
+    assert (pooled.device, pooled.shape) == (inputs.device, (3, 64))
     kept = before.to(torch.device("cpu")).put(torch.arange(2), after.select(torch.arange(2)))
     assert kept.answer.device.type == "cpu"
 

@@ -2,24 +2,22 @@
 
 import importlib.util
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from pages import DOCS, ROOT, Block, blocks
 
 from latent_rl.reasoners.public.checkpoints import export_public_checkpoint
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
 
-ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = [ROOT / "README.md", *DOCS]
 MEASURED = ("performance.md", "reproduction.md")
 """Pages of measurements, whose commands take hours; `test_benchmarks.py` and others run these on small budgets."""
 pytestmark = pytest.mark.skipif(not (ROOT / "README.md").is_file(), reason="needs the checkout, not the wheel alone")
@@ -41,23 +39,6 @@ SMALL = {
     "compare": "--seeds 1 --total-timesteps 256 --num-test 20 --num-validation 20 --recorded 20",
 }
 """What is added to a command so that it ends soon; of an option that is given twice, the last one counts."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of code; `file` is the name under which the page asks to save it."""
-
-    language: str
-    code: str
-    file: str | None
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    pattern = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    text = page.read_text(encoding="utf-8")
-    for match in pattern.finditer(text):
-        name = re.search(r"`(\w+\.py)`[^`]*:\s*$", text[: match.start()])
-        yield Block(match[1], match[2], name[1] if name else None)
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -101,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_is_of_a_kind_that_is_tested(page: Path) -> None:
-    for block in blocks(page):
+    for block in blocks(page.read_text()):
         assert block.language in ("python", "bash", *OTHER_LANGUAGES)
         if block.language == "bash":
             list(commands(block))
@@ -111,7 +92,7 @@ def test_every_block_is_of_a_kind_that_is_tested(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["own_task", "own_reasoner"])
 def test_a_task_or_a_network_of_your_own_fits_in_60_lines(name: str) -> None:
-    (block,) = [block for block in blocks(ROOT / "docs" / f"{name}.md") if block.language == "python"]
+    (block,) = [block for block in blocks((ROOT / "docs" / f"{name}.md").read_text()) if block.language == "python"]
     assert block.file is not None
     assert block.code.count("\n") < 60
 
@@ -125,7 +106,7 @@ def test_the_code_runs(page: Path, folder: Path) -> None:
             if importlib.util.find_spec(module) is None:
                 pytest.skip(f"needs {module}: pip install latent_rl[ecosystem]")
     session: list[str] = []
-    for block in blocks(page):
+    for block in blocks(page.read_text()):
         if block.language == "python" and block.file:
             (folder / block.file).write_text(block.code)
         elif block.language == "python":

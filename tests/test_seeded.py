@@ -16,10 +16,10 @@ import torch
 from helpers import TASK, random_core, random_reasoner
 from torch import Tensor
 
+from latent_rl.agents.baselines import Untuned, make_baseline
 from latent_rl.agents.commands.solve_file import solve_file
 from latent_rl.agents.sb3.agents import AGENTS, make_agent
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.training.trainer import TrainConfig, train

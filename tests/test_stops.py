@@ -22,7 +22,7 @@ from latent_rl.reasoners.checkpoint import load_reasoner, weights_of
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.storage.claims import claimed
 from latent_rl.storage.stops import Terminated, deferred_stop
-from latent_rl.training import memory, trainer
+from latent_rl.training import memory, objectives, provenance
 from latent_rl.training.losses import step_loss
 from latent_rl.training.trainer import TrainConfig, train
 
@@ -50,7 +50,7 @@ def at_step(number: int, act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
         return step_loss(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step_loss", loss)
+        patch.setattr(objectives, "step_loss", loss)
         yield
 
 
@@ -183,7 +183,7 @@ class TestMachine:
             (tmp_path / "git").write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / "git").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert trainer.revision() is None
+        assert provenance.revision() is None
 
     def test_a_compiler_that_does_not_work(self) -> None:
         def broken(*arguments: Any) -> Any:

@@ -6,37 +6,44 @@ import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import tyro
 from torch import nn
 
-from latent_rl.agents.baselines import StepPolicy
+from latent_rl.agents.baselines import Untuned, baseline_names, describe_baselines, is_baseline, make_baseline
 from latent_rl.agents.commands.advice import reasoner_of, why_not_solved
-from latent_rl.agents.commands.setting import Process
+from latent_rl.agents.commands.setting import Flat, Process, tuned_on
 from latent_rl.agents.commands.solve_file import solve_file
+from latent_rl.agents.policy import StepPolicy
 from latent_rl.agents.saved import load_agent
 from latent_rl.agents.sb3.agents import LearnedPolicy
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import BASELINES, Untuned, is_baseline, make_baseline
-from latent_rl.config import SEED, SIZE, Range
+from latent_rl.config import SEED, SIZE, Range, check_fields
+from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.fit import matched
-from latent_rl.reasoners.base import ReasonerModule, chosen_device
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.tasks.files.puzzle_io import read_board
 from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
-_NO_MATTER = ("puzzle", "file", "out", "columns", "batch_size", "device", "compile", "trust")
-"""Options that change no result, but for rounding."""
+_NO_MATTER = ("process", "puzzle", "file", "out", "columns", "batch_size", "device", "compile", "trust")
+"""Options that change no result, but for rounding; and those of the process, which do."""
+_CHEATS = "oracle"
+"""The policy that needs the answers."""
 
 
-@dataclass(kw_only=True)
-class Solve(Process):
+@dataclass(frozen=True, kw_only=True)
+class Solve:
     """Solve a puzzle, or a file of puzzles; exit status 0 if all are solved, 1 if some are not."""
 
+    process: Flat[Process] = Process()
+    """Whose steps, which actions."""
     puzzle: str | None = None
     """A puzzle in one line, such as "53..7....6..195...", or drawn in several; prints the board."""
     file: Path | None = None
@@ -45,10 +52,14 @@ class Solve(Process):
     """Names, or numbers from 1, of the columns of --file that hold the puzzles and, if need be, their answers."""
     out: Path = STANDARD_STREAM
     """Results of --file as a CSV, - for standard output; rows that an earlier run left in the file stay as they are."""
-    policy: str = "rule"
-    """Who decides: rule, verifier-rule (quicker, where the rules are known), fixed, fixed-K, best-of, best-of-K,
-    threshold, entropy, unchanged, drift, act, verifier, random; or the folder (or file) of an agent that a training or
-    a comparison saved."""
+    policy: Annotated[
+        str,
+        tyro.conf.arg(
+            help="Who decides: the folder (or file) of an agent that a training or a comparison saved, or one of these."
+            f" {describe_baselines(_CHEATS)}."
+        ),
+    ] = "rule"
+    """Who decides."""
     trust: bool = False
     """Load a zip of stable-baselines3 as --policy, which runs the code in it; agents saved here need no trust."""
     tune: Annotated[int, Range(0, 10**6)] = 0
@@ -61,6 +72,10 @@ class Solve(Process):
     """Compile the reasoner: faster steps after up to a minute; pays off from some ten thousand puzzles on."""
     seed: Annotated[int, SEED] = 0
     """Of the random views."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
     def run(self) -> int:
         """Solve; returns the exit status.
@@ -82,11 +97,15 @@ class Solve(Process):
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
         name = self.reasoner_name()
-        task, reasoner = matched(make_task(self.task), name), load_reasoner(name).to(chosen_device(self.device))
+        task, reasoner = matched(make_task(self.process.task), name), load_reasoner(name).to(chosen_device(self.device))
         core = Core(replace(self.env_config(), task=task), reasoner)
         if self.compile and isinstance(core.reasoner, ReasonerModule):
             core.reasoner.compile()
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)
+
+    def env_config(self) -> EnvConfig:
+        """The task's own environment, but for what is chosen here, and a reward that needs no labels."""
+        return self.process.env_config(reward="sparse")
 
     def reasoner_name(self) -> str:
         """The reasoner that was asked for, or the task's own.
@@ -94,12 +113,13 @@ class Solve(Process):
         Raises:
             LatentRLError: there is no such task, or it has no reasoner.
         """
-        task = make_task(self.task)
-        return self.reasoner or reasoner_of(task, self.task)
+        task = make_task(self.process.task)
+        return self.process.reasoner or reasoner_of(task, self.process.task)
 
     def made_by(self, solver: Solver) -> str:
         """Everything that decides about the results beside the puzzles: options and weights."""
-        options = {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
+        own = {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
+        options = asdict(self.process) | own
         weights = hashlib.sha256()
         policy = solver.policy.model if isinstance(solver.policy, LearnedPolicy) else None
         for module in (solver.core.reasoner, policy):
@@ -117,19 +137,15 @@ class Solve(Process):
         Raises:
             LatentRLError: there is none of that name, it does not fit, or it needs labels.
         """
-        if self.policy == "oracle":
-            raise InvalidValueError("the policy must do without the answers; the oracle can't. Choose another.")
+        if self.policy == _CHEATS:
+            raise InvalidValueError(f"the policy must do without the answers; {_CHEATS} can't. Choose another.")
         if is_baseline(self.policy):
-            constants = self.tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
+            constants = tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
             return make_baseline(core, self.policy, constants, self.seed)
         path = Path(self.policy)
         if not path.exists() and not path.suffix and path.name == self.policy:
-            raise UnknownNameError("policy (neither a baseline nor a saved agent)", self.policy, BASELINES)
+            raise UnknownNameError("policy (neither a baseline nor a saved agent)", self.policy, baseline_names())
         return load_agent(path, core, trust=self.trust)
-
-    def _dynamics(self) -> dict[str, Any]:
-        # The potential that needs no labels.
-        return super()._dynamics() | {"reward": "sparse"}
 
 
 def show_solution(solver: Solver, text: str) -> int:

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from latent_rl.agents.baselines import StepPolicy
 from latent_rl.agents.evaluate import Outcome
-from latent_rl.agents.solver import Solver
-from latent_rl.envs.boards import Board, boards_of, layout_of
+from latent_rl.agents.policy import Episodes, StepPolicy, play_all
 from latent_rl.envs.core import Core
-from latent_rl.envs.pictures import picture
+from latent_rl.envs.rendering.boards import Board, boards_of
+from latent_rl.envs.rendering.layout import layout_of
+from latent_rl.envs.rendering.pictures import picture
 from latent_rl.envs.state import State
 from latent_rl.randomness import episode_keys
 from latent_rl.storage.atomic import write_atomically
@@ -47,18 +47,13 @@ class Frame:
 
 
 def frames(core: Core, policy: StepPolicy, puzzles: Puzzles, keys: Tensor) -> Iterator[Frame]:
-    """Run one episode on one puzzle, as `Solver` and `evaluate_policy` do: what the policy wants submitted is."""
-    core, layout = Solver(core, policy).dynamics, layout_of(core.task)
-    state = core.begin(puzzles, keys)
+    """Run one episode on one puzzle, as `Solver` and `evaluate_policy` do."""
+    layout, state = layout_of(core.task), core.begin(puzzles, keys)
     yield Frame("puzzle", state, 0.0, *boards_of(core, layout, state))
-    ended = False
-    while not ended:
-        actions = torch.as_tensor(policy.act(core.observe(state).numpy(), state))
-        before, names = state, core.mode.names(actions)
-        transition = core.step(state, core.mode.decode(actions))
-        state, ended = transition.state, bool(transition.terminated[0])
-        boards = boards_of(core, layout, state, before, names, transition.terminated)
-        yield Frame(names[0], state, float(transition.reward[0]), *boards)
+    for turn in play_all(core, policy, Episodes(torch.zeros(1, dtype=torch.int64), state, torch.zeros(1))):
+        before, after, names = turn.before.state, turn.after.state, core.mode.names(turn.actions)
+        boards = boards_of(core, layout, after, before, names, turn.transition.terminated)
+        yield Frame(names[0], after, float(turn.transition.reward[0]), *boards)
 
 
 def telling_puzzle(outcome: Outcome, test: Puzzles, seed: int = 0) -> tuple[Puzzles, Tensor]:

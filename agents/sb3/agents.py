@@ -18,16 +18,16 @@ import torch
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import BasePolicy
 
-from latent_rl.agents.baselines import action_index
 from latent_rl.agents.operator import ImprovementOperator
+from latent_rl.agents.policy import action_index
+from latent_rl.agents.sb3.curves import curve_logger
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs.actions import ActionMode
 from latent_rl.envs.core import Core
 from latent_rl.envs.state import State
-from latent_rl.errors import InvalidValueError, UnknownNameError, one_line
+from latent_rl.errors import InvalidValueError, lookup, one_line
 
 REFINE_BIAS = 3.0
 """Initial log-odds of refine against every other action: an agent that halts at random never sees a solution."""
@@ -51,6 +51,7 @@ class AgentSpec:
         total_timesteps: environment steps of training by default.
         arguments: of the algorithm.
         bias_refine: makes a new agent prefer to refine.
+        about: how it decides, in a few words.
     """
 
     algorithm: type[BaseAlgorithm]
@@ -58,6 +59,7 @@ class AgentSpec:
     total_timesteps: int
     bias_refine: Callable[[Any, int], None]
     arguments: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
 
 
 def _raise_bias(layer: Any, row: int, amount: float) -> None:
@@ -85,8 +87,15 @@ _ON_POLICY: dict[str, Any] = {
     "policy_kwargs": {"net_arch": [64, 64]},
 }
 AGENTS: dict[str, AgentSpec] = {
-    "ppo": AgentSpec(PPO, 128, 262_144, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}),
-    "operator": AgentSpec(ImprovementOperator, 128, 131_072, _bias_logits, {**_ON_POLICY, "target_kl": 0.05}),
+    "ppo": AgentSpec(PPO, 128, 262_144, _bias_logits, {**_ON_POLICY, "ent_coef": 0.003}, "PPO of stable-baselines3"),
+    "operator": AgentSpec(
+        ImprovementOperator,
+        128,
+        131_072,
+        _bias_logits,
+        {**_ON_POLICY, "target_kl": 0.05},
+        "regresses the advantage of every action, then improves its policy in one step",
+    ),
     "dqn": AgentSpec(
         DQN,
         64,
@@ -106,6 +115,7 @@ AGENTS: dict[str, AgentSpec] = {
             "gamma": 1.0,
             "policy_kwargs": {"net_arch": [64, 64]},
         },
+        "DQN of stable-baselines3",
     ),
 }
 
@@ -116,9 +126,7 @@ def agent_spec(name: str) -> AgentSpec:
     Raises:
         UnknownNameError: no agent has that name.
     """
-    if name not in AGENTS:
-        raise UnknownNameError("agent", name, AGENTS)
-    return AGENTS[name]
+    return lookup("agent", name, AGENTS)
 
 
 class EpisodeStatistics(BaseCallback):
@@ -158,6 +166,7 @@ def make_agent(
     Raises:
         UnknownNameError: no agent has that name.
         InvalidValueError: it can't take the environment's actions.
+        FileError: the logs can't be written.
     """
     spec, refine = spec or agent_spec(name), action_index(core.mode, "refine")
     env = LatentVecEnv(core, spec.num_envs)
@@ -169,7 +178,7 @@ def make_agent(
         raise InvalidValueError(
             f"the agent {name} can't take the actions {core.mode.space}: {one_line(error)}"
         ) from error
-    model.set_logger(configure(None if logs is None else str(logs), [] if logs is None else ["tensorboard"]))
+    model.set_logger(curve_logger(logs))
     return model
 
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.envs.rendering import METADATA, Screen
+from latent_rl.envs.rendering.screen import METADATA, Screen
 from latent_rl.envs.single import observation_space
 from latent_rl.envs.starts import check_options, own_puzzles
 from latent_rl.envs.streams import Streams
@@ -68,14 +68,14 @@ class BatchVecEnv(VecEnv):
     """
 
     spec: None = None
-    metadata = METADATA
 
     def __init__(self, core: Core, num_envs: int, render_mode: str | None = None) -> None:
         self._streams = Streams(core, num_envs)
         self._screen = Screen(self._streams, render_mode)
-        self.core, self.render_mode = core, render_mode
+        self.core = core
+        self.render_mode = render_mode
         super().__init__(self._streams.num_envs, observation_space(core), core.mode.space)
-        self.metadata = METADATA
+        self.metadata = METADATA  # SB3's names but one render mode
         self._actions: np.ndarray = np.empty(0)
 
     def reset(self) -> VecEnvObs:

@@ -18,9 +18,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
-from latent_rl.agents.commands.setting import Setting
+from latent_rl.agents.commands.setting import Process, Setting
 from latent_rl.agents.networks import ImprovementPolicy
-from latent_rl.agents.report.comparison import markdown_table
+from latent_rl.agents.report.tables import markdown_table
 from latent_rl.agents.sb3.agents import AGENTS
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.storage.atomic import write_json
@@ -36,7 +36,7 @@ class Course:
 
 
 def _latent(seed: int) -> VecEnv:
-    setting = Setting(task="sudoku9x9")
+    setting = Setting(process=Process(task="sudoku9x9"))
     env = LatentVecEnv(setting.training_core(setting.make_core()), AGENTS["ppo"].num_envs)
     env.seed(seed)
     return env

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import tyro
 
-from latent_rl.agents.commands.setting import Setting
+from latent_rl.agents.commands.setting import Flat, Setting, evaluation_core
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.agents.report.comparison import markdown_table
+from latent_rl.agents.report.tables import markdown_table
 from latent_rl.agents.sb3.agents import LearnedPolicy, agent_spec, linear_decay, make_agent
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.storage.atomic import write_json
@@ -50,10 +50,12 @@ READ: dict[str, Callable[[Any], dict[str, Any]]] = {
 """How a drawn value becomes arguments of the algorithm, where it is not one itself."""
 
 
-@dataclass(kw_only=True)
-class Search(Setting):
+@dataclass(frozen=True, kw_only=True)
+class Search:
     """What to search."""
 
+    setting: Flat[Setting] = Setting()
+    """Environment and puzzles."""
     agent: str = "ppo"
     """A key of `SPACES`."""
     trials: int = 16
@@ -71,9 +73,10 @@ def drawn(agent: str, trial: int) -> dict[str, Any]:
 def main(args: Search) -> None:
     """Run what is missing; print all trials, the best first."""
     trials: dict[str, dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    live = args.make_core()
-    training, puzzles = args.training_core(live), first(live.task, "validation", args.num_validation)
-    core, spec = args.evaluation_core(live, puzzles), agent_spec(args.agent)
+    setting, spec = args.setting, agent_spec(args.agent)
+    live = setting.make_core()
+    training, puzzles = setting.training_core(live), first(live.task, "validation", setting.num_validation)
+    core = evaluation_core(live, puzzles)
     for trial in range(args.trials):
         if str(trial) in trials:
             continue
@@ -82,7 +85,7 @@ def main(args: Search) -> None:
         for name, value in chosen.items():
             arguments = arguments | READ.get(name, lambda value, name=name: {name: value})(value)
         model = make_agent(args.agent, training, seed=trial, spec=replace(spec, arguments=arguments))
-        model.learn(args.total_timesteps or spec.total_timesteps)
+        model.learn(setting.total_timesteps or spec.total_timesteps)
         outcome = evaluate_policy(core, LearnedPolicy(args.agent, model), puzzles)
         low, high = bootstrap_interval(outcome.returns)
         trials[str(trial)] = chosen | {

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import tyro
 
-from latent_rl.agents.commands.setting import Setting
+from latent_rl.agents.baselines import make_baseline
+from latent_rl.agents.commands.setting import Process, Setting, evaluation_core
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.agents.report.comparison import markdown_table
+from latent_rl.agents.report.tables import markdown_table
 from latent_rl.agents.saved import load_agent
-from latent_rl.agents.tune import make_baseline
 from latent_rl.evaluation.intervals import bootstrap_interval
 
 HEADINGS = ("agent", "task", "reasoner", "solved", "passes", "return", "gain over rule", "rule solved", "rule passes")
@@ -36,10 +36,10 @@ def main(args: Args) -> None:
     rows = []
     for name in args.settings:
         task, reasoner = name.split(":")
-        setting = Setting(task=task, reasoner=reasoner, num_test=args.num_test)
+        setting = Setting(process=Process(task=task, reasoner=reasoner), num_test=args.num_test)
         live, test = setting.make_core(), setting.test_puzzles()
         rule = make_baseline(live, "rule", setting.tune(live))
-        core = setting.evaluation_core(live, test)
+        core = evaluation_core(live, test)
         opponent = evaluate_policy(core, rule, test)
         for agent in args.agents:
             outcome = evaluate_policy(core, load_agent(agent, core), test)

@@ -33,8 +33,9 @@ PROGRAMS = {
         "f = tempfile.TemporaryDirectory(); latent_rl.train(c, r, pathlib.Path(f.name))"
     ),
     "ppo on 1000 recorded 9x9 puzzles": (
-        "from latent_rl.agents.commands.setting import Setting; from latent_rl.agents.sb3.agents import make_agent;"
-        "s = Setting(task='sudoku9x9'); make_agent('ppo', s.training_core(s.make_core()), seed=0).learn(4096)"
+        "from latent_rl.agents.commands.setting import Process, Setting;"
+        "from latent_rl.agents.sb3.agents import make_agent; s = Setting(process=Process(task='sudoku9x9'));"
+        " make_agent('ppo', s.training_core(s.make_core()), seed=0).learn(4096)"
     ),
 }
 STARTS = {

@@ -7,8 +7,8 @@ import torch
 from race import Row, Settings, race, repeated
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from latent_rl.agents.commands.setting import Setting
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
+from latent_rl.envs.core import Core
 from latent_rl.envs.single import LatentReasoningEnv
 
 NUM_ENVS = 256
@@ -21,7 +21,7 @@ def environment(settings: Settings) -> list[Row]:
 
 def environment_of(task: str, settings: Settings) -> list[Row]:
     """The same for one task."""
-    core = Setting(task=task).make_core()
+    core = Core(task)
     native = LatentVecEnv(core, NUM_ENVS)
     single = DummyVecEnv(
         [partial(LatentReasoningEnv, task=core.task, reasoner=core.reasoner, horizon=core.horizon)] * NUM_ENVS

@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from race import Row, Settings
 from solving import BATCH_SIZE
-from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
 from training import trainer
 
-from latent_rl.agents.baselines import Baseline, two_threshold_rule
-from latent_rl.agents.commands.setting import Setting
+from latent_rl.agents.commands.setting import Process, Setting
+from latent_rl.agents.rules import RulePolicy, two_threshold_rule
 from latent_rl.agents.sb3.agents import make_agent
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.trm import TRM
 from latent_rl.tasks.base import first
-from latent_rl.training import episodes
+from latent_rl.training import episodes, updates
 
 Parts = dict[str, list[tuple[Any, str]]]
 """Methods, as (owner, name), by the name of the part they belong to; none of them calls another one."""
@@ -66,13 +65,13 @@ def profile(settings: Settings) -> list[Row]:
     training: Parts = {
         "forward": [(TRM, "step")],
         "backward": [(torch.Tensor, "backward")],
-        "optimizers": [(AdamW, "step"), (Muon, "step")],
+        "optimizers": [(updates, "update_weights")],
         "moving average": [(AveragedModel, "update_parameters")],
         "drawing puzzles": [(episodes, "plan_batch")],
     }
     found = rows("training", training, partial(train, settings.pick(4, 1)))
     for kind in ("live", "recorded"):
-        setting = Setting(task="sudoku9x9", recorded=settings.pick(1000, 64))
+        setting = Setting(process=Process(task="sudoku9x9"), recorded=settings.pick(1000, 64))
         core = setting.make_core()
         model = make_agent("ppo", setting.training_core(core) if kind == "recorded" else core, seed=0)
         timesteps = settings.pick(65_536 if kind == "recorded" else 12_288, 4_096)
@@ -85,5 +84,5 @@ def profile(settings: Settings) -> list[Row]:
     core = Core("sudoku6x6", horizon=16)
     solver = Solver(core, two_threshold_rule(core, 0.9, 8), BATCH_SIZE)
     puzzles = first(core.task, "test", settings.pick(2000, 128))
-    parts: Parts = {"reasoner": [(TRM, "step")], "policy": [(Baseline, "act")]}
+    parts: Parts = {"reasoner": [(TRM, "step")], "policy": [(RulePolicy, "act")]}
     return found + rows("solver", parts, lambda: solver.solve(puzzles))

@@ -3,16 +3,19 @@
 from functools import cache, partial
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from race import Contestant, Row, Settings, race, repeated
 
-from latent_rl.agents.baselines import StepPolicy, fixed_steps, two_threshold_rule
-from latent_rl.agents.commands.setting import Setting
+from latent_rl.agents.baselines import make_baseline
+from latent_rl.agents.commands.setting import Process, Setting
+from latent_rl.agents.policy import StepPolicy, action_index
+from latent_rl.agents.rules import fixed_steps, two_threshold_rule
 from latent_rl.agents.sb3.agents import LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
-from latent_rl.randomness import episode_keys
-from latent_rl.reasoners import engine as engine_module
+from latent_rl.envs.state import State
+from latent_rl.reasoners import trm
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import first, sample
@@ -26,8 +29,8 @@ BATCH_SIZE = Solver.batch_size
 def learned(settings: Settings, observation: str, submit: str) -> tuple[Setting, LearnedPolicy]:
     """PPO on recorded steps of training puzzles of 6x6, seed 0."""
     setting = Setting(
-        task="sudoku6x6", horizon=16, cost_per_pass=0.003, observation=observation, submit=submit,
-        recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32),
+        process=Process(task="sudoku6x6", horizon=16, observation=observation, submit=submit),
+        cost_per_pass=0.003, recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32),
     )  # fmt: skip
     model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)
     model.learn(settings.pick(262_144, 4_096))
@@ -36,7 +39,7 @@ def learned(settings: Settings, observation: str, submit: str) -> tuple[Setting,
 
 def schedule_of_336_passes(setting: Setting, compiled: bool) -> tuple[Core, StepPolicy]:
     """TRM's T=3, n=6, 16 steps at the width of the shipped reasoner; its speed does not depend on its weights."""
-    task, width = make_task(setting.task), load_reasoner(setting.task).config.width
+    task, width = make_task(setting.process.task), load_reasoner(setting.process.task).config.width
     torch.manual_seed(0)
     shape = TRMConfig(
         vocab_size=task.vocab_size, seq_len=task.seq_len, width=width, num_cycles=3, num_latent_updates=6,
@@ -53,18 +56,18 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     """Learned policies and the rule, which halt puzzle by puzzle, against schedules that are the same for all."""
     checking, checking_ppo = learned(settings, "verifier", "verified")
     setting, ppo = learned(settings, "features", "best_confidence")
-    task, generator = make_task(setting.task), torch.Generator().manual_seed(0)
+    task, generator = make_task(setting.process.task), torch.Generator().manual_seed(0)
     # A stream in random views: long enough for its end, when the batch runs empty, not to count.
     puzzles = sample(task, task.puzzles("test"), settings.pick(16_000, BATCH_SIZE), generator)
     fewer, few = puzzles.select(torch.arange(settings.pick(2048, 32))), puzzles.select(torch.arange(BATCH_SIZE))
-    reasoner = load_reasoner(setting.task)
+    reasoner = load_reasoner(setting.process.task)
     if compiled:
         reasoner.compile()
     core = setting.make_core(reasoner)
     contestants: dict[str, tuple[Core, StepPolicy, Puzzles]] = {
         "ppo that sees the verifier": (checking.make_core(reasoner), checking_ppo, puzzles),
         "ppo": (core, ppo, puzzles),
-        "rule": (core, two_threshold_rule(core, *setting.tune(core).rule), puzzles),
+        "rule": (core, make_baseline(core, "rule", setting.tune(core)), puzzles),
         "fixed-6, same reasoner": (core, fixed_steps(core.mode, 6), fewer),
         "336 passes (T=3, n=6, 16 steps), same width": (*schedule_of_336_passes(setting, compiled), few),
     }
@@ -84,21 +87,29 @@ def solver(settings: Settings, compiled: bool = False) -> list[Row]:
     return race(settings, "solver, compiled" if compiled else "solver", "puzzles/s", runs, notes)
 
 
-def wait_for_the_slowest(core: Core, policy: StepPolicy, puzzles: Puzzles) -> None:
-    """A batch in which every puzzle keeps stepping until the last one halts."""
-    state = core.begin(puzzles, episode_keys(torch.arange(len(puzzles)), 0))
-    halted = torch.zeros(len(puzzles), dtype=torch.bool)
-    while not bool(halted.all()):
-        decision = core.mode.decode(torch.as_tensor(policy.act(core.observe(state).numpy(), state)))
-        halted |= decision.halt | (state.step >= core.horizon)
-        decision.halt[:] = False
-        state = core.step(state, decision).state
+class WaitForTheSlowest:
+    """A policy under which every puzzle of a batch keeps stepping until the last one would have halted."""
+
+    def __init__(self, core: Core, policy: StepPolicy) -> None:
+        self.name = policy.name
+        self.submit = policy.submit
+        self.policy = policy
+        self.halt = action_index(core.mode, "halt")
+        self.refine = action_index(core.mode, "refine")
+        self.ready: set[int] = set()
+
+    def act(self, observation: np.ndarray, state: State) -> np.ndarray:
+        """The policy's own actions, but for halts before all are ready."""
+        actions = self.policy.act(observation, state)
+        self.ready |= set(state.keys[torch.as_tensor(actions) == self.halt].tolist())
+        if self.ready.issuperset(state.keys.tolist()):
+            return np.full_like(actions, self.halt)
+        return np.where(actions == self.halt, self.refine, actions)
 
 
 def batching(settings: Settings) -> list[Row]:
     """The two-threshold rule on hard 9x9: continuous batching, batches that shrink, batches that wait."""
-    setting = Setting(task="sudoku9x9-hard")
-    core = setting.make_core()
+    core = Core("sudoku9x9-hard")
     size = 32
     rule = two_threshold_rule(core, 0.9, 16)
     puzzles = first(core.task, "test", settings.pick(128, 64))
@@ -108,10 +119,7 @@ def batching(settings: Settings) -> list[Row]:
         if continuous:
             Solver(core, rule, size).solve(puzzles)
         for part in [] if continuous else parts:
-            if waiting:
-                wait_for_the_slowest(core, rule, part)
-            else:
-                Solver(core, rule, size).solve(part)
+            Solver(core, WaitForTheSlowest(core, rule) if waiting else rule, size).solve(part)
         return len(puzzles)
 
     contestants: dict[str, Contestant] = {
@@ -135,7 +143,7 @@ def inference(settings: Settings) -> list[Row]:
             carry = reasoner.initial_carry(256).map(torch.Tensor.contiguous)
             steps[engine] = partial(reasoner.step, puzzles.inputs, carry, 0)
             if engine.endswith("64"):
-                steps["bf16 in one go"] = patch.object(engine_module, "PIECE", 256)(steps[engine])
+                steps["bf16 in one go"] = patch.object(trm, "PIECE", 256)(steps[engine])
         times = settings.pick(2, 1)
         runs = {engine: repeated(step, 256, times) for engine, step in steps.items()}
         rows += race(settings, f"inference, {name.removeprefix('sudoku')}", "steps/s", runs)

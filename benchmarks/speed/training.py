@@ -15,13 +15,15 @@ from pathlib import Path
 import peers
 import torch
 from race import Contestant, Row, Settings, race
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
-from latent_rl.training.batches import training_puzzles
-from latent_rl.training.trainer import BATCHINGS, TrainConfig, make_optimizers, train_batch
+from latent_rl.training.batches import ExampleSource
+from latent_rl.training.config import TrainConfig
+from latent_rl.training.objectives import LabelObjective
+from latent_rl.training.state import TrainingState
+from latent_rl.training.updates import train_batch
 
 TASK = make_task("sudoku9x9")
 SHAPE = TRMConfig(vocab_size=TASK.vocab_size, seq_len=TASK.seq_len)
@@ -38,15 +40,12 @@ def trainer(compute_dtype: torch.dtype, compiled: bool) -> Callable[[int], None]
     if compiled:
         reasoner.compile()
     parallel.same_weights(reasoner)
-    average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(CONFIG.ema))
-    optimizers, steps = make_optimizers(CONFIG, reasoner), reasoner.num_supervision_steps
-    batching = BATCHINGS[CONFIG.batching](CONFIG, TASK, training_puzzles(CONFIG, TASK, steps), reasoner)
-    numbers = iter(range(MANY))
+    source = ExampleSource(CONFIG, TASK, TASK.puzzles("train"), LabelObjective(CONFIG, TASK))
+    state, numbers = TrainingState.begin(source, reasoner), iter(range(MANY))
 
     def run(num_batches: int) -> None:
         for _ in range(num_batches):
-            number = next(numbers)
-            train_batch(reasoner, average, optimizers, CONFIG, batching.steps(number), number * steps)
+            train_batch(state, state.batching.steps(next(numbers)))
 
     return run
 

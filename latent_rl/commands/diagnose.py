@@ -11,10 +11,10 @@ from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import print_diagnosis, write_diagnosis
 from latent_rl.fit import matched
-from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import (
     load_reasoner,
 )
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
 
@@ -51,7 +51,7 @@ class Diagnose:
         title = f"{self.reasoner} on {len(puzzles)} {self.split} puzzles of {task.name}"
         write_diagnosis(out, title, diagnosis)
         if self.json:
-            print(json.dumps(diagnosis.summary() | {"steps": diagnosis.steps, "sweep": diagnosis.sweep}, indent=2))
+            print(json.dumps(diagnosis.facts(), indent=2))
             return
         console = Console()
         print_diagnosis(console, title, diagnosis)

@@ -12,11 +12,11 @@ from rich.table import Table
 from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.fixed_steps import FixedStepResult, evaluate_fixed
 from latent_rl.fit import matched
-from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import (
     chosen_steps,
     load_reasoner,
 )
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.tasks.base import Split, first
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.files.puzzle_io import collect_puzzles

@@ -1,19 +1,23 @@
 """`latent-rl train`: which network, from which start, trained how."""
 
-from dataclasses import dataclass, field, fields
+import argparse
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import torch
 import tyro
 
-from latent_rl.config import DEPTH, SIZE, Range, check_fields
-from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.base import ReasonerModule, chosen_device
+from latent_rl.config import DERIVED, SIZE, Range, check_fields
+from latent_rl.errors import InvalidValueError, lookup
+from latent_rl.fit import fitted
+from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.reasoners.cells import CellConfig
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, make_reasoner
-from latent_rl.reasoners.feedforward import MATCHES
-from latent_rl.reasoners.symbols import SymbolsConfig
-from latent_rl.reasoners.trm import LAYERS, TRMConfig
+from latent_rl.reasoners.engine import chosen_device
+from latent_rl.reasoners.feedforward import MATCHES, FeedForwardConfig
+from latent_rl.reasoners.network import NetworkConfig, RecursionConfig
+from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.storage.stops import resumable
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.files.overlap import note_repeated
@@ -22,18 +26,24 @@ from latent_rl.training import parallel
 from latent_rl.training.memory import check_weights
 from latent_rl.training.trainer import TrainConfig, train
 
-SHAPE = (
-    "width", "num_layers", "num_answer_layers", "mixer", "num_heads", "num_cycles", "num_latent_updates",
-    "num_supervision_steps", "step_index", "feedback",
-)  # fmt: skip
-"""Options of `Train` that describe the network, under the names of the config's fields."""
-MEANINGLESS = {
-    "trm": ("match", "num_answer_layers"),
-    "hrm": ("match", "step_index"),
-    "feedforward": ("num_answer_layers", "step_index", "feedback"),
-    "symbols": ("match", "num_answer_layers", "mixer", "num_heads", "step_index", "feedback"),
-}
-"""Options of `Train` that an architecture has no use for."""
+
+@dataclass(frozen=True, kw_only=True)
+class Counterpart(RecursionConfig, CellConfig):
+    """The TRM that a network without recursion is compared with, as far as that matters to it."""
+
+    match: Literal["depth", "parameters"] = "depth"
+    """What the network has in common with the trm that the options describe: its depth over all steps, or its number of
+    weights."""
+
+    def matched(self) -> FeedForwardConfig:
+        """The network without recursion."""
+        shape = {name: value for name, value in asdict(self).items() if name != "match"}
+        return MATCHES[self.match](TRMConfig(**shape))
+
+
+OPTIONS: dict[str, type[Any]] = {name: config for name, (_, config) in ARCHITECTURES.items()}
+OPTIONS["feedforward"] = Counterpart
+"""What the command line asks for of each architecture: the fields of its config that are not derived."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +66,11 @@ class Train:
     """CPU threads; default: all."""
     init: str | None = None
     """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
-    architecture: Literal["trm", "hrm", "feedforward", "symbols"] = "trm"
+    architecture: str = "trm"
     """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer), "feedforward"
-    (one pass without recursion, to compare with the trm that the options below describe) or "symbols" (a trm's
-    recursion over candidates, for tasks that are given by units of cells: Sudoku, N-Queens, Latin squares,
-    colourings)."""
-    match: Literal["depth", "parameters"] | None = None
-    """With feedforward: what it has in common with that trm, its depth over all steps or its number of weights.
-    Default: depth."""
-    width: Annotated[int, SIZE] | None = None
-    """Width D of the network; default 128, with symbols 32 for each candidate."""
-    num_layers: Annotated[int, LAYERS] | None = None
-    """Blocks in the network; default 1."""
-    num_answer_layers: Annotated[int, LAYERS] | None = None
-    """With hrm: blocks in the answer's network; default 1."""
-    mixer: Literal["mlp", "attention", "convolution"] | None = None
-    """How cells see each other (convolution: the 8 neighbours on a square board); default mlp, with hrm attention."""
-    num_heads: Annotated[int, SIZE] | None = None
-    """Heads, with attention; default 4."""
-    num_cycles: Annotated[int, DEPTH] | None = None
-    """T, all but the last without gradient; default 1, with hrm 2."""
-    num_latent_updates: Annotated[int, DEPTH] | None = None
-    """n; default 2."""
-    num_supervision_steps: Annotated[int, DEPTH] | None = None
-    """N_sup; default 6, with hrm 16."""
-    step_index: Literal["integer", "continuous"] | None = None
-    """How the network is told the step: an embedding of its number (default), or time in [0, 1] along one direction."""
-    feedback: bool = False
-    """Feed the previous prediction back."""
+    (one pass without recursion, to compare with a trm) or "symbols" (a trm's recursion over candidates, for tasks that
+    are given by units of cells). Some options depend on it: --architecture hrm --help."""
+    network: NetworkConfig
     num_puzzle_positions: Annotated[int, Range(0, 2**16)] | None = None
     """P, positions for the puzzles' embeddings, if they have ids; default 1, 0 for no embeddings."""
     puzzle_width: Annotated[int, SIZE] | None = None
@@ -95,7 +82,7 @@ class Train:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         task, device = make_task(self.train.task), chosen_device(self.device)
-        reasoner = self._new_reasoner(task, device)
+        reasoner = self.new_reasoner(task, device)
         if self.compile:
             reasoner.compile()
         out = self.out or Path("runs") / task.name
@@ -106,56 +93,47 @@ class Train:
             if parallel.rank() == 0:
                 print(f"reasoner saved in {out}; try: latent-rl evaluate --task {self.train.task} --reasoner {out}")
 
-    def _new_reasoner(self, task: Task, device: torch.device) -> ReasonerModule:
-        config = self._shape(task)
+    def new_reasoner(self, task: Task, device: torch.device) -> ReasonerModule:
+        """The network that was asked for, with random weights or those of `init`.
+
+        Raises:
+            InvalidValueError: its options contradict each other, the task or `init`.
+        """
+        config = self.config_for(task)
         check_weights(config, device)
         torch.manual_seed(self.train.seed)
         reasoner = make_reasoner(config)
         if self.init is not None:
-            start = load_reasoner(self.init)
-            if not start.is_made_for(task.board):
-                start = start.fitted_to(task.board) or start
-            if start.config != config:
-                raise InvalidValueError(f"--init must have the shape asked for, {config}; got {start.config}.")
+            start = fitted(load_reasoner(self.init), task)
+            if not isinstance(start, ReasonerModule) or start.config != config:
+                raise InvalidValueError(f"--init must have the shape asked for, {config}; got another.")
             reasoner.load_state_dict(start.state_dict())
         return reasoner.to(device)
 
-    def _shape(self, task: Task) -> TRMConfig | SymbolsConfig:
-        """What was asked for; the architecture's own defaults elsewhere."""
-        for name in MEANINGLESS[self.architecture]:
-            if getattr(self, name):
-                raise InvalidValueError(
-                    f"--{name.replace('_', '-')} has no meaning with --architecture {self.architecture}. Leave it out."
-                )
-        if self.architecture == "symbols":
-            return self._symbols_shape(task)
-        if self.num_heads and (self.mixer or ARCHITECTURES[self.architecture][1].mixer) != "attention":
+    def config_for(self, task: Task) -> NetworkConfig:
+        """What was asked for, with what follows from the task and the training.
+
+        Raises:
+            InvalidValueError: options contradict each other or the task.
+        """
+        network = self.network
+        if isinstance(network, CellConfig) and network.mixer != "attention" and has_changed(network, "num_heads"):
             raise InvalidValueError("--num-heads has no meaning without --mixer attention. Leave it out.")
-        if self.train.continue_target and self.architecture == "feedforward":
+        known = {each.name for each in fields(network)}
+        if self.train.continue_target and "continue_head" not in known:
             raise InvalidValueError("--continue-target needs a network that recurses: --architecture trm or hrm.")
-        asked = {name: getattr(self, name) for name in SHAPE}
-        shape: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        shape |= self._puzzle_shape(task)
-        shape |= {"vocab_size": task.vocab_size, "seq_len": task.seq_len, "continue_head": self.train.continue_target}
-        if self.architecture == "feedforward":
-            return MATCHES[self.match or "depth"](TRMConfig(**shape))
-        _, config_class = ARCHITECTURES[self.architecture]
-        return config_class(**shape)
+        derived: dict[str, Any] = {**vars(task.shape), **self.puzzle_shape(task)}
+        derived["units"] = derived["units"] or {}
+        derived["continue_head"] = self.train.continue_target
+        network = replace(network, **{name: value for name, value in derived.items() if name in known})
+        return network.matched() if isinstance(network, Counterpart) else network
 
-    def _symbols_shape(self, task: Task) -> SymbolsConfig:
-        board = task.board
-        if board.units is None:
-            raise InvalidValueError(
-                f"--architecture symbols needs a task that is given by units of cells; {task.name} is not. Take trm."
-            )
-        if self.train.continue_target or self.num_puzzle_positions or self.puzzle_width:
-            raise InvalidValueError("a symbol network has neither a continue head nor embeddings of puzzles.")
-        names = (field.name for field in fields(SymbolsConfig))
-        asked = {name: value for name in names if (value := getattr(self, name, None)) is not None}
-        return SymbolsConfig(**vars(board), **asked)
+    def puzzle_shape(self, task: Task) -> dict[str, int]:
+        """The shape of the puzzle embeddings; all 0 if there are none.
 
-    def _puzzle_shape(self, task: Task) -> dict[str, int]:
-        """The shape of the puzzle embeddings; nothing if there are none."""
+        Raises:
+            InvalidValueError: they were asked for, and the puzzles have no ids.
+        """
         count, positions = task.num_puzzle_ids, self.num_puzzle_positions
         if count == 0 and (positions or self.puzzle_width):
             raise InvalidValueError(
@@ -164,5 +142,43 @@ class Train:
             )
         if count == 0 or positions == 0:
             return {"num_puzzle_ids": 0, "num_puzzle_positions": 0, "puzzle_width": 0}
-        width = self.puzzle_width or self.width or TRMConfig.width
+        width = self.puzzle_width or self.network.width
         return {"num_puzzle_ids": count, "num_puzzle_positions": positions or 1, "puzzle_width": width}
+
+
+def train_command(arguments: list[str]) -> type[Train]:
+    """The command with the options of the architecture that the arguments name.
+
+    Raises:
+        UnknownNameError: there is no such architecture.
+        InvalidValueError: an argument is an option of other architectures alone.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--architecture", nargs="?", default="trm", const="trm")
+    name = parser.parse_known_args(arguments)[0].architecture
+    options = lookup("architecture", name, OPTIONS)
+    given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
+    for flag in sorted(given):
+        owners = [other for other, theirs in OPTIONS.items() if flag in flags(theirs)]
+        if owners and name not in owners:
+            raise InvalidValueError(
+                f"{flag} has no meaning with --architecture {name}; it is an option of {', '.join(owners)}. Leave it"
+                " out."
+            )
+    # The task, which is not known yet, has its own V and L; see `Train.config_for`.
+    network = ("network", Annotated[options, tyro.conf.arg(name="")], field(default=options(vocab_size=1, seq_len=1)))
+    return make_dataclass(
+        "Train", [network], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True, kw_only=True
+    )
+
+
+def flags(options: type[Any]) -> set[str]:
+    """How the fields that are not derived are typed on the command line."""
+    hints = get_type_hints(options, include_extras=True)
+    names = [each.name.replace("_", "-") for each in fields(options) if DERIVED not in get_args(hints[each.name])]
+    return {f"--{prefix}{name}" for name in names for prefix in ("", "no-")}
+
+
+def has_changed(config: Any, name: str) -> bool:
+    """Whether a field has another value than its default."""
+    return getattr(config, name) != next(each.default for each in fields(config) if each.name == name)

@@ -14,8 +14,8 @@ from latent_rl.evaluation.arc_vote import Ranking, rank, submission
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.fit import matched
 from latent_rl.notes import note
-from latent_rl.reasoners.base import chosen_device
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.storage.atomic import write_json
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.registry import make_task

@@ -1,6 +1,6 @@
 """Where compute is dead: what every supervision step adds, with and without guidance."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,56 @@ from latent_rl.fit import fitted
 from latent_rl.improvement import advantage_margin, guided_logits, kl_divergence, relative_change
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task
-from latent_rl.types import Carry, Puzzles, ReasonerOutput, matches
+from latent_rl.types import Batched, Carry, Puzzles, PuzzleSource, ReasonerOutput, matches
 
 SWEEP = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """Guidance scales that are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """What a step does, as means over the puzzles.
+
+    Attributes:
+        step: its number, counted from 1.
+        passes: forward passes until then.
+        solved_rate: share of puzzles whose answer passes the verifier.
+        exact_accuracy: share of those that equal the label.
+        token_accuracy: share of cells that do.
+        margin: nats per unit of w, over the cells that the puzzle leaves open.
+        margin_answer_tokens: the same among tokens that can be an answer.
+        improved_share: share of open cells with a positive margin.
+        kl: nats, of the step's policy from the reference, over open cells.
+        answer_drift: relative change of the answer's state.
+        latent_drift: of the latent's.
+    """
+
+    step: int
+    passes: int
+    solved_rate: float
+    exact_accuracy: float
+    token_accuracy: float
+    margin: float
+    margin_answer_tokens: float
+    improved_share: float
+    kl: float
+    answer_drift: float
+    latent_drift: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceRow:
+    """What a guidance scale does at the reasoner's own number of steps.
+
+    Attributes:
+        guidance_scale: w.
+        readout_solved_rate: with w on the last readout alone.
+        fed_back_solved_rate: with w on the state at every step.
+    """
+
+    guidance_scale: float
+    readout_solved_rate: float
+    fed_back_solved_rate: float
 
 
 @dataclass(frozen=True)
@@ -25,19 +71,16 @@ class Diagnosis:
     """What S steps do on P puzzles.
 
     Attributes:
-        steps: one row per step: step, passes, solved_rate, exact_accuracy, token_accuracy; over the cells that the
-            puzzle leaves open: margin (nats per unit of w), margin_answer_tokens (the same among tokens that can be an
-            answer), improved_share (cells with a positive margin); kl (nats), answer_drift, latent_drift (relative).
+        steps: one row per step.
         solved: bool [S, P].
-        sweep: one row per guidance scale: solved rate at the reasoner's own number of steps, w applied to the last
-            readout alone or to the state at every step ("fed back").
+        sweep: one row per guidance scale.
         trained_steps: the number of steps that the reasoner was trained for.
         passes_per_step: T (n + 1).
     """
 
-    steps: list[dict[str, float]]
+    steps: list[StepRow]
     solved: np.ndarray
-    sweep: list[dict[str, float]]
+    sweep: list[GuidanceRow]
     trained_steps: int
     passes_per_step: int
 
@@ -48,7 +91,7 @@ class Diagnosis:
 
     @property
     def enough_steps(self) -> int:
-        """The smallest number of steps that is as good as the best within noise; see `statistics.enough_steps`."""
+        """The smallest number of steps that is as good as the best within noise; see `intervals.enough_steps`."""
         return enough_steps(self.solved)
 
     @property
@@ -76,6 +119,11 @@ class Diagnosis:
             "oracle_passes": float(first.mean() * self.passes_per_step),
         }
 
+    def facts(self) -> dict[str, Any]:
+        """The summary and all rows, as plain JSON values."""
+        rows = {"steps": [asdict(row) for row in self.steps], "sweep": [asdict(row) for row in self.sweep]}
+        return self.summary() | rows
+
     def advice(self) -> str:
         """One sentence of plain advice."""
         last, enough, best = len(self.solved), self.enough_steps, self.best_step
@@ -89,7 +137,7 @@ class Diagnosis:
         return f"the solved rate still rises at step {last}: look further with --steps {2 * last}."
 
 
-def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, batch_size: int = 256) -> Diagnosis:
+def diagnose(reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: int, batch_size: int = 256) -> Diagnosis:
     """Run `num_steps` supervision steps on every puzzle and look at each.
 
     Raises:
@@ -98,31 +146,42 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: Puzzles, num_steps: int, b
     reasoner = fitted(reasoner, task)
     if num_steps < 1:
         raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
-    values: list[Tensor] = []
+    batches: list[list[_Measures]] = []
     passes = 0
     for start in range(0, len(puzzles), batch_size):
         batch = puzzles[start : start + batch_size]
-        rows = []
+        measures = []
         for before, after, output in unroll(reasoner, batch, num_steps):
-            rows.append(_measure(task, batch, before, after, output))
+            measures.append(_measure(task, batch, before, after, output))
             passes = output.passes
-        values.append(torch.stack(rows))
-    table = torch.cat(values, dim=2)
-    means = table.mean(2).tolist()
-    steps = [{"step": s, "passes": s * passes, **dict(zip(_NAMES, row, strict=True))} for s, row in enumerate(means, 1)]
+        batches.append(measures)
+    all_puzzles = [first.concat(*others) for first, *others in zip(*batches, strict=True)]
+    steps = [StepRow(step=s, passes=s * passes, **each.means()) for s, each in enumerate(all_puzzles, 1)]
     sweep = [guidance_row(reasoner, task, puzzles, w, batch_size) for w in SWEEP]
-    solved = table[:, 0].bool().numpy()
+    solved = torch.stack([each.solved_rate for each in all_puzzles]).bool().numpy()
     return Diagnosis(steps, solved, sweep, reasoner.num_supervision_steps, passes)
 
 
-_NAMES = (
-    "solved_rate", "exact_accuracy", "token_accuracy", "margin", "margin_answer_tokens", "improved_share", "kl",
-    "answer_drift", "latent_drift",
-)  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class _Measures(Batched):
+    """What `StepRow` has of each puzzle: float32 [B]."""
+
+    solved_rate: Tensor
+    exact_accuracy: Tensor
+    token_accuracy: Tensor
+    margin: Tensor
+    margin_answer_tokens: Tensor
+    improved_share: Tensor
+    kl: Tensor
+    answer_drift: Tensor
+    latent_drift: Tensor
+
+    def means(self) -> dict[str, float]:
+        """Over the puzzles."""
+        return {name: values.mean().item() for name, values in vars(self).items()}
 
 
-def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: ReasonerOutput) -> Tensor:
-    """The values of `_NAMES` for one step, float32 [len(_NAMES), B]."""
+def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: ReasonerOutput) -> _Measures:
     inputs, labels = puzzles.inputs, puzzles.labels
     reference, conditional = output.reference_logits, output.conditional_logits
     allowed_reference, allowed = task.constrain(inputs, reference), task.constrain(inputs, conditional)
@@ -133,26 +192,25 @@ def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: 
         return (values * is_open).sum(1) / is_open.sum(1).clamp(min=1)
 
     margin = advantage_margin(reference, conditional, labels)
-    columns = (
-        task.verify(inputs, answers).float(),
-        right.all(1).float(),
-        right.float().mean(1),
-        over_open(margin),
-        over_open(advantage_margin(allowed_reference, allowed, labels)),
-        over_open((margin > 0).float()),
-        over_open(kl_divergence(conditional, reference)),
-        relative_change(before.answer, after.answer),
-        relative_change(before.latent, after.latent),
+    return _Measures(
+        solved_rate=task.verify(inputs, answers).float(),
+        exact_accuracy=right.all(1).float(),
+        token_accuracy=right.float().mean(1),
+        margin=over_open(margin),
+        margin_answer_tokens=over_open(advantage_margin(allowed_reference, allowed, labels)),
+        improved_share=over_open((margin > 0).float()),
+        kl=over_open(kl_divergence(conditional, reference)),
+        answer_drift=relative_change(before.answer, after.answer),
+        latent_drift=relative_change(before.latent, after.latent),
     )
-    return torch.stack(columns)
 
 
 def guidance_row(
-    reasoner: Reasoner, task: Task, puzzles: Puzzles, guidance_scale: float, batch_size: int
-) -> dict[str, float]:
+    reasoner: Reasoner, task: Task, puzzles: PuzzleSource, guidance_scale: float, batch_size: int
+) -> GuidanceRow:
     """Solved rate at the reasoner's own number of steps with w on the last readout, and with w fed back."""
-    rates: dict[str, float] = {"guidance_scale": guidance_scale}
-    for name, fed_back in (("readout_solved_rate", 1.0), ("fed_back_solved_rate", guidance_scale)):
+
+    def solved_rate(fed_back: float) -> float:
         solved = []
         for start in range(0, len(puzzles), batch_size):
             batch = puzzles[start : start + batch_size]
@@ -160,5 +218,10 @@ def guidance_row(
                 last = output
             logits = guided_logits(last.reference_logits, last.conditional_logits, guidance_scale)
             solved.append(task.verify(batch.inputs, task.constrain(batch.inputs, logits).argmax(-1)))
-        rates[name] = torch.cat(solved).float().mean().item()
-    return rates
+        return torch.cat(solved).float().mean().item()
+
+    return GuidanceRow(
+        guidance_scale=guidance_scale,
+        readout_solved_rate=solved_rate(1.0),
+        fed_back_solved_rate=solved_rate(guidance_scale),
+    )

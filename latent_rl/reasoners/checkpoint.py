@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latent_rl.config import COUNT, DEPTH, SHARE, check_fields, from_dict
-from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, one_line
+from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, lookup, one_line
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
@@ -146,12 +146,26 @@ def _mismatch(path: Path) -> str:
 @overload
 def make_reasoner(config: TRMConfig, compute_dtype: torch.dtype | None = None) -> TRM: ...
 @overload
+def make_reasoner(config: TRMConfig | HRMConfig, compute_dtype: torch.dtype | None = None) -> TRM | HRM: ...
+@overload
 def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule: ...
 def make_reasoner(config: Any, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
     """The module that a config describes, with random weights."""
     modules: dict[type, Any] = {config_class: module for module, config_class in ARCHITECTURES.values()}
     module = modules[type(config)]
     return module(config) if compute_dtype is None else module(config, compute_dtype)
+
+
+def architecture_of(reasoner: ReasonerModule) -> str:
+    """The name of the reasoner's architecture.
+
+    Raises:
+        UnknownNameError: it is of none in `ARCHITECTURES`.
+    """
+    names = {module: name for name, (module, _) in ARCHITECTURES.items()}
+    if type(reasoner) not in names:
+        raise UnknownNameError("architecture", type(reasoner).__name__, ARCHITECTURES)
+    return names[type(reasoner)]
 
 
 def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = None) -> ReasonerModule:
@@ -168,10 +182,7 @@ def load_reasoner(name_or_path: str | Path, compute_dtype: torch.dtype | None = 
     folder = reasoner_folder(name_or_path)
     facts = read_json(folder / CONFIG)
     try:
-        architecture = str(facts.get("architecture"))
-        if architecture not in ARCHITECTURES:
-            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
-        _, config_class = ARCHITECTURES[architecture]
+        _, config_class = lookup("architecture", facts.get("architecture"), ARCHITECTURES)
         config = from_dict(config_class, facts.get("reasoner"))
         expected = weights_of(config)
     except (TypeError, LatentRLError) as error:
@@ -248,10 +259,7 @@ def save_reasoner(reasoner: ReasonerModule, path: str | Path, facts: dict[str, A
     Raises:
         UnknownNameError: the reasoner is of no architecture in `ARCHITECTURES`.
     """
-    folder = Path(path)
-    architecture = next((name for name, (module, _) in ARCHITECTURES.items() if module is type(reasoner)), None)
-    if architecture is None:
-        raise UnknownNameError("architecture", type(reasoner).__name__, ARCHITECTURES)
+    folder, architecture = Path(path), architecture_of(reasoner)
     state = {name: tensor.contiguous() for name, tensor in reasoner.state_dict().items()}
     weights = save_tensors(state)
     write_atomically(folder / WEIGHTS, weights)

@@ -1,28 +1,82 @@
-"""How a recursion runs: devices, pieces of a batch, compiled code. Which networks recurse is for its subclasses."""
+"""Where and how a step is run: on which device, in pieces that a CPU's cache can hold, compiled if asked for."""
 
 import math
-from abc import abstractmethod
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.base import ReasonerModule, best_compute_dtype, compiled_function
+from latent_rl.errors import CompilationError, InvalidValueError, one_line
+from latent_rl.reasoners.base import Reasoner
 from latent_rl.types import Batched, Carry, ReasonerOutput
+
+Result = TypeVar("Result")
+Recursion = Callable[..., tuple[Tensor, Tensor]]
+"""(network, x, answer, latent, num_latent_updates) -> (answer, latent): what is compiled of a step."""
 
 PIECE = 64
 """Rows that a CPU steps at once: few enough for the products to stay in its cache. With gradient it is half as many,
 unless the states of a row are small."""
 SMALL_STATE = 2048
-"""Numbers in the answer's state of a row up to which it is small."""
+"""Numbers of a row's answer, or latent, up to which its states are small."""
+
+
+def device_of(reasoner: Reasoner) -> torch.device:
+    """Where the reasoner keeps its states."""
+    return reasoner.initial_carry(1).answer.device
+
+
+def chosen_device(name: str | None = None) -> torch.device:
+    """The device of that name; without one a GPU if there is any, under torchrun each worker of a machine its own.
+
+    Raises:
+        InvalidValueError: this machine has no such device.
+    """
+    if name is None:
+        gpu = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        name = gpu if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()  # "meta" would pass for a device, but has no numbers
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = one_line(str(error).partition("\n")[0])
+        raise InvalidValueError(f"the device must be one of this machine, such as cpu; got {name}: {reason}") from error
+    return torch.device(name)
+
+
+def best_compute_dtype() -> torch.dtype:
+    """bfloat16 where the machine multiplies it natively, float32 elsewhere."""
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if native or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def compiled_function(function: Callable[..., Result], **options: Any) -> Callable[..., Result]:
+    """What `torch.compile` makes of a function, which it does at the first call.
+
+    Raises:
+        CompilationError: by that call, if it can't be compiled here.
+    """
+    inner = torch.compile(function, **options)
+
+    def run(*arguments: Any) -> Result:
+        try:
+            return inner(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = one_line(str(error).partition("\n\nSet TORCHDYNAMO_VERBOSE")[0])
+            raise CompilationError(
+                f"compiling needs a C++ compiler that works, such as g++: {reason} Install one, or leave out --compile."
+            ) from error
+
+    return run
 
 
 @dataclass(frozen=True)
-class _Rows(Batched):
-    """What a step takes, with the same meanings."""
+class Rows(Batched):
+    """What a step takes of some rows of a batch, with the meanings of `Reasoner.step`."""
 
     inputs: Tensor
     carry: Carry
@@ -30,124 +84,62 @@ class _Rows(Batched):
     puzzle_ids: Tensor | None
 
 
-class Recursion(ReasonerModule):
-    """A network, or several, that update a latent n times, then the answer, T times in every supervision step; only the
-    last time carries gradient.
+Step = Callable[[Rows, Recursion], tuple[Carry, ReasonerOutput]]
+"""One supervision step of some rows, which are where the network is, by a recursion, compiled or not."""
 
-    A subclass says how the inputs are embedded, how a recursion runs, and what is read from the answer. Its config has
-    `num_cycles`, T, besides what every config has.
+
+class Engine:
+    """Runs a network's steps.
 
     Args:
-        config: the shape.
-        compute_dtype: dtype of states and products; weights, norms' statistics and readouts stay float32.
-            Default: bfloat16 where the machine has it.
+        recurse: the function of the network's class. A bound method would take the weights of that network along into
+            every copy of it.
     """
 
-    head: nn.Parameter
-
-    def __init__(self, config: Any, compute_dtype: torch.dtype | None = None) -> None:
-        super().__init__(config)
-        self.compute_dtype = compute_dtype or best_compute_dtype()
-        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
-
-    @property
-    @abstractmethod
-    def state_size(self) -> int:
-        """Numbers in the answer's state of one row."""
-
-    @abstractmethod
-    def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:
-        """What every update sees of the puzzle, in the layout and dtype in which the recursion computes."""
-
-    @abstractmethod
-    def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
-        """One recursion: the answer and the latent after it. It may be compiled."""
-
-    @abstractmethod
-    def _read(self, answer: Tensor) -> Tensor:
-        """Logits, float32 [B, L, V], of an answer as the carry holds it."""
-
-    @abstractmethod
-    def _read_halting(self, answer: Tensor) -> tuple[Tensor, ...]:
-        """The halting head's logits, float32 [B] each: that the answer is right, and of another step if it has one."""
-
-    def _arrange(self, states: Tensor) -> Tensor:
-        """Swap between a carry's layout and the one in which the recursion computes."""
-        return states
+    def __init__(self, recurse: Recursion) -> None:
+        self._plain = recurse
+        self._compiled: Recursion | None = None
 
     def compile(self, **options: Any) -> None:
-        """Compile the recursion with torch.compile, by default for fixed shapes; its first steps then take longer, up
-        to a minute. Without gradient a CPU then steps pieces of `PIECE` rows, so that they all have one shape.
-        """
-        # The class's function: a bound method would take the weights of this module along into every copy of it.
-        self._compiled = compiled_function(type(self)._recurse, **{"dynamic": False, **options})
+        """Compile the recursion with torch.compile, by default for fixed shapes."""
+        self._compiled = compiled_function(self._plain, **{"dynamic": False, **options})
 
-    def step(
-        self,
-        inputs: Tensor,
-        carry: Carry,
-        step_index: int | Tensor,
-        *,
-        puzzle_ids: Tensor | None = None,
-        num_latent_updates: int | None = None,
-    ) -> tuple[Carry, ReasonerOutput]:
-        """Run one supervision step; see `Reasoner.step`.
+    def run(self, step: Step, rows: Rows, device: torch.device, state_size: int) -> tuple[Carry, ReasonerOutput]:
+        """Run a step.
 
-        Raises:
-            InvalidValueError: inputs are not int64 [B, L], or puzzle_ids not int64 [B] of known puzzles.
+        Args:
+            step: what to run.
+            rows: the whole batch.
+            device: of the network; the carry stays there, the output goes where the inputs are.
+            state_size: numbers of a row's answer, or latent.
         """
-        if inputs.dtype != torch.int64 or inputs.ndim != 2 or inputs.shape[1] != self.seq_len:
-            raise InvalidValueError(
-                f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
-            )
-        updates = num_latent_updates or self.num_latent_updates
-        rows, home = _Rows(inputs, carry, step_index, puzzle_ids), inputs.device
-        if self.head.device.type != "cpu":
-            after, output = self._step(rows.to(self.head.device), updates)
+        if device.type != "cpu":
+            home = rows.inputs.device
+            after, output = step(rows.to(device), self._compiled or self._plain)
             return after, output.to(home)
-        rows = replace(rows, step_index=torch.as_tensor(step_index).expand(len(inputs)))
-        size = self._piece_size(len(inputs))
-        pieces = [
-            self._step_piece(rows.map(lambda tensor, i=i: tensor[i : i + size]), updates)  # type: ignore[misc]
-            for i in range(0, max(len(inputs), 1), size)
-        ]
+        count = len(rows.inputs)
+        rows = replace(rows, step_index=torch.as_tensor(rows.step_index).expand(count))
+        size = piece_size(count, state_size)
+        pieces = [self._step_piece(step, rows[i : i + size]) for i in range(0, max(count, 1), size)]
         if len(pieces) == 1:
             return pieces[0]
         carries, outputs = zip(*pieces, strict=True)
         return carries[0].concat(*carries[1:]), outputs[0].concat(*outputs[1:])
 
-    def _piece_size(self, batch_size: int) -> int:
-        """Rows of a piece; with gradient all pieces are as equal as can be, so that few sizes are compiled."""
-        if not torch.is_grad_enabled():
-            return PIECE
-        is_small = self.state_size <= SMALL_STATE
-        count = math.ceil(batch_size / (PIECE if is_small else PIECE // 2))
-        return math.ceil(batch_size / max(count, 1)) or 1
-
-    def _step_piece(self, rows: _Rows, updates: int) -> tuple[Carry, ReasonerOutput]:
+    def _step_piece(self, step: Step, rows: Rows) -> tuple[Carry, ReasonerOutput]:
         """Step a piece. Without gradient only `PIECE` rows are compiled; one at least half full is filled up."""
         count = len(rows.inputs)
-        if self._compiled is None or count == PIECE or torch.is_grad_enabled():
-            return self._step(rows, updates)
-        if count < PIECE // 2:
-            return self._step(rows, updates, compiled=False)
-        after, output = self._step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), updates)
-        return after.map(lambda tensor: tensor[:count]), output.map(lambda tensor: tensor[:count])
+        if self._compiled is None or (count < PIECE // 2 and not torch.is_grad_enabled()):
+            return step(rows, self._plain)
+        if count == PIECE or torch.is_grad_enabled():
+            return step(rows, self._compiled)
+        after, output = step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), self._compiled)
+        return after[:count], output[:count]
 
-    def _step(self, rows: _Rows, updates: int, *, compiled: bool = True) -> tuple[Carry, ReasonerOutput]:
-        inputs, carry = rows.inputs, rows.carry
-        recurse = self._compiled if self._compiled is not None and compiled else type(self)._recurse
-        x = self._embed(inputs, carry, rows.step_index, rows.puzzle_ids)
-        # Contiguous: compiled code would be made anew for every layout that it meets.
-        answer, latent = self._arrange(carry.answer).contiguous(), self._arrange(carry.latent).contiguous()
-        reference = self._read(carry.answer)
-        with torch.no_grad():
-            for _ in range(self.config.num_cycles - 1):
-                answer, latent = recurse(self, x, answer, latent, updates)
-        answer, latent = recurse(self, x, answer, latent, updates)
-        after = Carry(self._arrange(answer), self._arrange(latent), carry.prediction)
-        conditional = self._read(after.answer)
-        halting = self._read_halting(after.answer)
-        after = replace(after, prediction=conditional.detach().argmax(-1))
-        passes = self.config.num_cycles * (updates + 1)
-        return after, ReasonerOutput(reference, conditional, halting[0], passes, *halting[1:])
+
+def piece_size(batch_size: int, state_size: int) -> int:
+    """Rows of a piece; with gradient all pieces are as equal as can be, so that few sizes are compiled."""
+    if not torch.is_grad_enabled():
+        return PIECE
+    count = math.ceil(batch_size / (PIECE if state_size <= SMALL_STATE else PIECE // 2))
+    return math.ceil(batch_size / max(count, 1)) or 1

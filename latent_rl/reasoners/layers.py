@@ -66,7 +66,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, num_heads: int, num_positions: int, rotary: bool) -> None:
         super().__init__()
-        self.num_heads, self.rotary = num_heads, rotary
+        self.num_heads = num_heads
+        self.rotary = rotary
         self.qkv = nn.Parameter(truncated_normal(3 * width, width, std=width**-0.5))
         self.out = nn.Parameter(truncated_normal(width, width, std=width**-0.5))
         half = width // num_heads // 2

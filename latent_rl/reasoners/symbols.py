@@ -5,19 +5,20 @@ of one view of a puzzle holds in all. Its weights depend neither on the number o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Self, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latent_rl.config import DEPTH, SIZE, Range, check_fields
+from latent_rl.config import DERIVED, SIZE, Range
 from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import normal_states
-from latent_rl.reasoners.engine import Recursion
+from latent_rl.reasoners.engine import Rows
 from latent_rl.reasoners.layers import gated, rms_norm, truncated_normal
-from latent_rl.types import Board, Carry
+from latent_rl.reasoners.network import Network, RecursionConfig
+from latent_rl.types import Carry, TaskShape
 
 FIRST_SYMBOL = 2
 """Symbol s is token s + 2; 0 is padding, and 1 an open cell, or one without a symbol."""
@@ -27,17 +28,14 @@ CELL = "cell"
 """Name of the weights for the symbols of one cell; the others are named by the units."""
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class SymbolsConfig:
+class SymbolsConfig(RecursionConfig):
     """Shape of a symbol network, and the board it is for. Defaults: 17,000 parameters on Sudoku."""
 
-    vocab_size: Annotated[int, SIZE]
-    """V, the symbols and two tokens more."""
-    seq_len: Annotated[int, SIZE]
-    """L."""
-    units: Mapping[str, tuple[tuple[int, ...], ...]]
+    units: Annotated[Mapping[str, tuple[tuple[int, ...], ...]], DERIVED] = field(default_factory=dict)
     """Sets of cells in which no symbol stands twice, under the names of the weights that they share."""
-    has_background: bool = False
+    has_background: Annotated[bool, DERIVED] = False
     """A cell may stay without a symbol."""
     width: Annotated[int, SIZE] = 32
     """d, numbers for each candidate, and of what it sends to its units and its cell."""
@@ -45,25 +43,15 @@ class SymbolsConfig:
     """Inner width of the SwiGLU on every candidate, as a multiple of d."""
     num_layers: Annotated[int, Range(1, 1024)] = 1
     """Blocks in the network."""
-    num_cycles: Annotated[int, DEPTH] = 1
-    """T; all but the last run without gradient."""
-    num_latent_updates: Annotated[int, DEPTH] = 2
-    """n."""
-    num_supervision_steps: Annotated[int, DEPTH] = 6
-    """N_sup: how many steps it is trained for; it is not told which one it is in."""
 
     def __post_init__(self) -> None:
         """Check types and ranges, and that the units are of this board."""
-        check_fields(self)
-        if self.vocab_size <= FIRST_SYMBOL:
-            raise InvalidValueError(f"SymbolsConfig.vocab_size must be above {FIRST_SYMBOL}; got {self.vocab_size}.")
-        if self.passes_per_step not in DEPTH:
-            raise InvalidValueError(f"the forward passes of a step must be {DEPTH}; got {self.passes_per_step}.")
+        super().__post_init__()
         cells = range(self.seq_len)
         named = isinstance(self.units, Mapping) and all(
             isinstance(name, str) and name.isidentifier() and name != CELL for name in self.units
         )
-        if not named or not self.units or not all(
+        if not named or not all(
             isinstance(unit, tuple | list) and unit and all(type(cell) is int and cell in cells for cell in unit)
             for units in self.units.values()
             for unit in (units if isinstance(units, tuple | list) and units else [None])
@@ -78,12 +66,12 @@ class SymbolsConfig:
     @property
     def num_symbols(self) -> int:
         """S."""
-        return self.vocab_size - FIRST_SYMBOL
+        return max(0, self.vocab_size - FIRST_SYMBOL)
 
     @property
-    def passes_per_step(self) -> int:
-        """Forward passes of one supervision step, T * (n + 1)."""
-        return self.num_cycles * (self.num_latent_updates + 1)
+    def state_size(self) -> int:
+        """L S d; see `NetworkConfig.state_size`."""
+        return self.seq_len * self.num_symbols * self.width
 
     @property
     def num_blocks(self) -> int:
@@ -141,7 +129,8 @@ class SymbolBlock(nn.Module):
         return rms_norm(x + self.channels(x))
 
 
-class Symbols(Recursion):
+@final
+class Symbols(Network):
     """Symbol-equivariant constraint network; the recursion is a TRM's: z_L <- f(z_L + z_H + x) n times, then z_H <-
     f(z_H + z_L).
 
@@ -154,13 +143,21 @@ class Symbols(Recursion):
 
     Args:
         config: the shape and the board.
-        compute_dtype: see `Recursion`.
+        compute_dtype: see `Network`.
+
+    Raises:
+        InvalidValueError: the board has no units, or no symbols.
     """
 
     config: SymbolsConfig
 
     def __init__(self, config: SymbolsConfig, compute_dtype: torch.dtype | None = None) -> None:
-        super().__init__(config, compute_dtype)
+        if not config.units or not config.num_symbols:
+            raise InvalidValueError(
+                "a symbol network needs a task that is given by units of cells, such as Sudoku or N-Queens; this one is"
+                " not. Take a trm."
+            )
+        super().__init__(config, compute_dtype, cells_first=False)
         width = config.width
         self.status = nn.Parameter(truncated_normal(3, width, std=1.0))
         self.initial = nn.Buffer(truncated_normal(2, width, std=1.0))
@@ -172,21 +169,13 @@ class Symbols(Recursion):
         nn.init.constant_(self.halt_head.bias, -5.0)
         self._sizes = {name: len(units) for name, units in config.units.items()}
 
-    @property
-    def state_size(self) -> int:
-        """L S d."""
-        return self.seq_len * self.config.num_symbols * self.config.width
-
-    def is_made_for(self, board: Board) -> bool:
-        """Whether vocabulary, length and units are the board's."""
-        same_units = board.units is None or dict(board.units) == self.config.units
-        return super().is_made_for(board) and same_units and board.has_background == self.config.has_background
-
-    def fitted_to(self, board: Board) -> Self | None:
-        """The same weights on another board, if its units have no other names; see `ReasonerModule.fitted_to`."""
-        if board.units is None or set(board.units) != set(self.config.units):
+    def resized(self, shape: TaskShape) -> Self | None:
+        """The same weights on another board, if its units have no other names; see `Resizable`."""
+        if shape.units is None or set(shape.units) != set(self.config.units):
             return None
-        config = replace(self.config, **vars(board))
+        config = replace(self.config, **vars(shape))
+        if config == self.config:
+            return self
         twin = type(self)(config, self.compute_dtype)
         twin.load_state_dict(self.state_dict())
         return twin.requires_grad_(False).eval().to(self.head.device)
@@ -195,23 +184,25 @@ class Symbols(Recursion):
         """Normal noise around one fixed vector per state, normed: a function of each row's key alone."""
         config, device = self.config, self.head.device
         keys = torch.arange(batch_size) if keys is None else keys
-        noise = normal_states(keys.cpu(), 2 * self.state_size).view(batch_size, 2, -1, config.width)
+        noise = normal_states(keys.cpu(), 2 * config.state_size).view(batch_size, 2, -1, config.width)
         states = rms_norm((noise.to(device) + self.initial[:, None]).to(self.compute_dtype))
         answer, latent = states.view(batch_size, 2, self.seq_len, -1).unbind(1)
         return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
 
-    def _embed(self, inputs: Tensor, carry: Carry, step_index: int | Tensor, puzzle_ids: Tensor | None) -> Tensor:
-        symbols = torch.arange(FIRST_SYMBOL, self.vocab_size, device=inputs.device)
-        tokens = inputs[:, :, None]
+    def embed(self, rows: Rows) -> Tensor:
+        """Of every candidate, [B, L, S, d]: open, given true or given false; see `Network.embed`."""
+        tokens = rows.inputs[:, :, None]
+        symbols = torch.arange(FIRST_SYMBOL, self.vocab_size, device=tokens.device)
         status = torch.where(tokens < FIRST_SYMBOL, 0, torch.where(tokens == symbols, 1, 2))
         return F.embedding(status, self.status).to(self.compute_dtype)
 
-    def _arrange(self, states: Tensor) -> Tensor:
-        # [B, L, S d] in the carry, [B, L, S, d] here.
+    def arrange(self, states: Tensor) -> Tensor:
+        """Swap between [B, L, S d] and [B, L, S, d]."""
         return states.flatten(2) if states.ndim == 4 else states.unflatten(2, (self.config.num_symbols, -1))
 
-    def _recurse(self, x: Tensor, answer: Tensor, latent: Tensor, updates: int) -> tuple[Tensor, Tensor]:
-        for _ in range(updates):
+    def recurse(self, x: Tensor, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
+        """Update the latent n times and then the answer, by the same network; see `Network.recurse`."""
+        for _ in range(num_latent_updates):
             latent = self._run_blocks(latent + answer + x)
         return self._run_blocks(answer + latent), latent
 
@@ -221,16 +212,18 @@ class Symbols(Recursion):
             states = block(states, members, self._sizes)
         return states
 
-    def _read(self, answer: Tensor) -> Tensor:
-        candidates = self._arrange(answer).float() @ self.head
+    def read(self, answer: Tensor) -> Tensor:
+        """A linear readout of every candidate; see `Network.read`."""
+        candidates = self.arrange(answer).float() @ self.head
         others = candidates.new_full((*candidates.shape[:2], FIRST_SYMBOL), IMPOSSIBLE)
         if self.config.has_background:
             others[..., 1] = 0
         return torch.cat([others, candidates], dim=-1)
 
-    def _read_halting(self, answer: Tensor) -> tuple[Tensor, ...]:
-        states = self._arrange(answer).flatten(1, 2).float()
-        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).unbind(-1)
+    def judge(self, answer: Tensor) -> tuple[Tensor, None]:
+        """A linear readout of the candidates' mean and maximum; see `Network.judge`."""
+        states = self.arrange(answer).flatten(1, 2).float()
+        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
 
 
 def _members(config: SymbolsConfig) -> Tensor:

@@ -13,6 +13,20 @@ MAX_JSON = 64 * 2**20
 """Bytes of a JSON file that is read at the most."""
 
 
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """What a file holds.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no file, as a device may never end, or larger than that.
+    """
+    if (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"it has {size:,} bytes, more than {max_bytes:,}")
+    if not path.is_file():
+        raise ValueError("it is no file")
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -20,11 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, larger than `MAX_JSON`, or is not a JSON object.
     """
     try:
-        if (size := path.stat().st_size) > MAX_JSON:
-            raise ValueError(f"it has {size:,} bytes, more than {MAX_JSON:,}")
-        if not path.is_file():  # a device may never end
-            raise ValueError("it is no file")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_file(path, MAX_JSON).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} must be a readable JSON file: {one_line(error)}.") from error
     if not isinstance(data, dict):

@@ -24,14 +24,16 @@ class EventLog:
         folder: of a TensorBoard run; files that are there stay.
         first_step: what they say of this step and later ones is void, as a run that was cut does those again. Default:
             nothing is.
+        suffix: of the file's name, to tell it from others of the run.
 
     Raises:
         FileError: it can't be written.
     """
 
-    def __init__(self, folder: Path, first_step: int | None = None) -> None:
+    def __init__(self, folder: Path, first_step: int | None = None, suffix: str = "") -> None:
         # Named as TensorBoard orders them: by time.
-        self._path = folder / f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}{suffix}"
+        self._path = folder / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

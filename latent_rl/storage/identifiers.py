@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from latent_rl.errors import CheckpointError, one_line
-from latent_rl.storage.atomic import MAX_JSON, checksum, write_atomically
+from latent_rl.storage.atomic import MAX_JSON, checksum, read_file, write_atomically
 
 IDENTIFIERS, BLANK = "identifiers.json", "<blank>"
 
@@ -17,9 +17,7 @@ def read_identifiers(path: Path) -> list[str]:
         CheckpointError: the file is missing, larger than `MAX_JSON`, or no list of names.
     """
     try:
-        if (size := path.stat().st_size) > MAX_JSON:
-            raise ValueError(f"it has {size:,} bytes, more than {MAX_JSON:,}")
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(read_file(path, MAX_JSON).decode())
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
             raise ValueError("it is no list of names")
     except (OSError, ValueError, RecursionError) as error:

@@ -12,10 +12,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latent_rl.errors import CheckpointError, one_line
-from latent_rl.storage.atomic import write_atomically
+from latent_rl.storage.atomic import read_file, write_atomically
 
 MAX_BYTES = 2**30
-"""Of a sealed file that is read at the most."""
+"""Of a sealed file that is read at the most, unless more is asked for."""
 _KEY = "latent_rl"
 
 
@@ -35,22 +35,19 @@ def write_sealed(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     write_atomically(path, save_tensors(own, {_KEY: text}))
 
 
-def read_sealed(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_sealed(path: Path, what: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the facts of a file that `write_sealed` wrote.
 
     Args:
         path: the file.
         what: it must be, for the error.
+        max_bytes: of a file that is read.
 
     Raises:
         CheckpointError: it can't be read, is no such file, or is damaged.
     """
     try:
-        if not path.is_file():
-            raise ValueError("there is no such file" if not path.exists() else "it is no file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise ValueError(f"it has {size:,} bytes, more than {MAX_BYTES:,}")
-        content = path.read_bytes()
+        content = read_file(path, max_bytes)
         tensors = load_tensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         sealed = json.loads(header["__metadata__"][_KEY])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.tasks.grids import constrain_logits, read_symbols
-from latent_rl.types import Board, Puzzles, PuzzleSource, Symmetry
+from latent_rl.types import Puzzles, PuzzleSource, Symmetry, TaskShape
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -92,9 +92,9 @@ class Task(ABC):
         return None
 
     @property
-    def board(self) -> Board:
+    def shape(self) -> TaskShape:
         """What a network must know of the task to be made for it."""
-        return Board(self.vocab_size, self.seq_len)
+        return TaskShape(self.vocab_size, self.seq_len)
 
     @abstractmethod
     def puzzles(self, split: Split) -> PuzzleSource:

@@ -18,7 +18,7 @@ from torch import Tensor
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.bank import bank_size, load_bank
 from latent_rl.tasks.base import Split, Splits, Task
-from latent_rl.types import Board, PuzzleSource, Symmetry
+from latent_rl.types import PuzzleSource, Symmetry, TaskShape
 
 OPEN = 1
 """Token of a cell that the puzzle leaves open, and of one without a symbol where there is a background."""
@@ -193,7 +193,7 @@ class ConstraintTask(Task):
         splits: Splits | None = None,
         environment: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name, self.constraints, self._splits = name, constraints, splits
+        self.name, self.constraints, self.splits = name, constraints, splits
         if environment is not None:
             self.environment = environment
         self.seq_len = constraints.num_cells
@@ -202,18 +202,18 @@ class ConstraintTask(Task):
         self.num_symmetry_draws = constraints.num_symbols
 
     @property
-    def board(self) -> Board:
-        """See `Task.board`."""
+    def shape(self) -> TaskShape:
+        """See `Task.shape`."""
         rules = self.constraints
-        return Board(self.vocab_size, self.seq_len, rules.by_weights(), has_background=rules.has_background)
+        return TaskShape(self.vocab_size, self.seq_len, rules.by_weights(), has_background=rules.has_background)
 
     def puzzles(self, split: Split) -> PuzzleSource:
         """The base puzzles of a split."""
-        return load_bank(self.name, split) if self._splits is None else self._splits(split)
+        return load_bank(self.name, split) if self.splits is None else self.splits(split)
 
     def num_puzzles(self, split: Split) -> int:
         """How many base puzzles a split has; a bank is not read for it."""
-        return bank_size(self.name, split) if self._splits is None else len(self._splits(split))
+        return bank_size(self.name, split) if self.splits is None else len(self.splits(split))
 
     @property
     def alphabet(self) -> Mapping[str, int]:

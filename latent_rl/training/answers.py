@@ -1,18 +1,10 @@
 """Which answer an example learns where a puzzle has several: its label, or the one it is closest to saying."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.base import Task
-
-Aim = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(inputs int64 [B, L], labels int64 [B, L], logits float32 [B, L, V]) -> the answers to learn, int64 [B, L]."""
 
 
 @runtime_checkable
@@ -21,11 +13,6 @@ class Enumerates(Protocol):
 
     def answers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Answers int64 [K, L], and bool [B, K] which of them are right for which puzzle, int64 [B, L]."""
-
-
-def labelled(inputs: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-    """The labels."""
-    return labels
 
 
 @torch.no_grad()
@@ -41,19 +28,3 @@ def nearest(task: Enumerates, inputs: Tensor, labels: Tensor, logits: Tensor) ->
     likely = (log_probs @ one_hot.T).masked_fill(~is_right.to(logits.device), -torch.inf)
     found = candidates.to(logits.device)[likely.argmax(1)]
     return torch.where(is_right.any(1, keepdim=True).to(logits.device), found, labels)
-
-
-def aim_of(name: str, task: Task) -> Aim:
-    """The aim of `TrainConfig.answers`.
-
-    Raises:
-        InvalidValueError: the task does not know all answers of its puzzles.
-    """
-    if name == "label":
-        return labelled
-    if not isinstance(task, Enumerates):
-        raise InvalidValueError(
-            f'TrainConfig.answers "nearest" needs a task that knows all answers of its puzzles, by a method answers;'
-            f" {task.name} does not."
-        )
-    return partial(nearest, task)

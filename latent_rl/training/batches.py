@@ -1,4 +1,4 @@
-"""What every way of filling batches shares: the puzzles drawn, and what a supervised step hands to the trainer."""
+"""What every way of filling batches shares: the examples drawn, and the steps handed to the trainer."""
 
 import random
 from collections.abc import Iterator
@@ -9,35 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from latent_rl.randomness import derive, episode_keys
+from latent_rl.randomness import derive
+from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task, sample
 from latent_rl.training.config import TrainConfig
-from latent_rl.training.targets import TARGETS, linear_rates
+from latent_rl.training.objectives import Objective, Supervised
 from latent_rl.training.trajectories import read_trajectories
-from latent_rl.types import Puzzles, PuzzleSource, ReasonerOutput
-
-
-@dataclass(frozen=True, kw_only=True)
-class Supervised:
-    """One supervised step, whose loss the trainer follows by one optimizer step.
-
-    Attributes:
-        output: of the step.
-        targets: int64 [B, L], the step's target y_s.
-        labels: int64 [B, L], the answer y*.
-        weight: float32, the step's weight w_s: a scalar, or [B] if rows differ in age.
-        finished: int64 [F], the number of steps that each puzzle has had that leaves the batch after this one.
-        previous: int64 [B, L], the target of the step before; see `step_loss`.
-        continue_target: float32 [B], the value of another step; None if it is not trained.
-    """
-
-    output: ReasonerOutput
-    targets: Tensor
-    labels: Tensor
-    weight: Tensor
-    finished: Tensor
-    previous: Tensor | None = None
-    continue_target: Tensor | None = None
+from latent_rl.types import Batched, Carry, Puzzles, PuzzleSource
 
 
 class Batching(Protocol):
@@ -54,6 +32,54 @@ class Batching(Protocol):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put the tensors back; the inverse of `tensors`."""
+
+
+@dataclass(frozen=True)
+class Examples(Batched):
+    """Puzzles before their first step.
+
+    Attributes:
+        puzzles: inputs and labels.
+        path: int64 [B, S, L], the step targets.
+        carry: the state that the reasoner begins in.
+    """
+
+    puzzles: Puzzles
+    path: Tensor
+    carry: Carry
+
+
+@dataclass(frozen=True)
+class ExampleSource:
+    """Where examples come from.
+
+    Attributes:
+        config: how to train.
+        task: whose puzzles they are.
+        base: the puzzles to draw from.
+        objective: what their targets are.
+    """
+
+    config: TrainConfig
+    task: Task
+    base: PuzzleSource
+    objective: Objective
+
+    def puzzles(self, count: int, generator: torch.Generator) -> Puzzles:
+        """Draw puzzles in random views, some with a part of their answer as givens."""
+        puzzles = sample(self.task, self.base, count, generator)
+        share = torch.rand(count, 1, generator=generator) * 0.5
+        share[torch.rand(count, generator=generator) >= self.config.reveal_fraction] = 0
+        shown = reveal(self.task, puzzles, share, generator)
+        return replace(puzzles, inputs=torch.where(shown, puzzles.labels, puzzles.inputs))
+
+    def examples(self, reasoner: Reasoner, count: int, generator: torch.Generator) -> Examples:
+        """Draw puzzles with their targets and the state that the reasoner begins in: all that is random about them
+        comes from the generator."""
+        puzzles = self.puzzles(count, generator)
+        path = self.objective.path(puzzles, reasoner.num_supervision_steps, generator)
+        keys = derive(torch.arange(count), generator.initial_seed())
+        return Examples(puzzles, path, reasoner.initial_carry(count, keys))
 
 
 def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> PuzzleSource:
@@ -74,32 +100,9 @@ def random_numbers(seed: int, number: int) -> tuple[random.Random, torch.Generat
     return seeds, torch.Generator().manual_seed(seeds.getrandbits(63))
 
 
-def state_keys(seed: int, number: int, count: int) -> Tensor:
-    """Keys of the states that `count` puzzles start from, int64 [count]: of the seed, the number of a draw, and their
-    place in it alone."""
-    return derive(episode_keys(torch.arange(count), seed), number)
-
-
 def reveal(task: Task, puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tensor:
     """Choose cells whose answer is shown: bool [B, L], each row with its own probability `share` [B, 1].
 
     Only cells that are givens then: there are none in tasks whose input is no part of the answer.
     """
     return (torch.rand(puzzles.inputs.shape, generator=generator) < share) & task.is_given(puzzles.labels)
-
-
-def draw_puzzles(
-    config: TrainConfig, task: Task, base: PuzzleSource, num_steps: int, count: int, generator: torch.Generator
-) -> tuple[Puzzles, Tensor]:
-    """Draw puzzles in random views, some with a part of their answer as givens.
-
-    Returns:
-        The puzzles, and their step targets int64 [S, B, L].
-    """
-    puzzles = sample(task, base, count, generator)
-    share = torch.rand(count, 1, generator=generator) * 0.5
-    share[torch.rand(count, generator=generator) >= config.reveal_fraction] = 0
-    shown = reveal(task, puzzles, share, generator)
-    puzzles = replace(puzzles, inputs=torch.where(shown, puzzles.labels, puzzles.inputs))
-    rates = linear_rates(num_steps, config.corruption)
-    return puzzles, TARGETS[config.targets](task, puzzles, rates, generator)

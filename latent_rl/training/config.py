@@ -10,7 +10,7 @@ from latent_rl.reasoners.feedforward import FeedForward
 from latent_rl.training.optim import OPTIMIZERS
 from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
-BATCHINGS = ("episodes", "replacement")
+BATCHING_NAMES = ("episodes", "replacement")
 LEAVES = ("halted", "solved")
 ANSWERS = ("label", "nearest")
 
@@ -95,7 +95,7 @@ class TrainConfig:
         """Check types, ranges, names, and what goes together."""
         check_fields(self)
         for kind, name, known in (
-            ("batching", self.batching, BATCHINGS),
+            ("batching", self.batching, BATCHING_NAMES),
             ("leaves", self.leaves, LEAVES),
             ("answers", self.answers, ANSWERS),
             ("targets", self.targets, TARGETS),

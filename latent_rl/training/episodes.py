@@ -6,87 +6,69 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from latent_rl.reasoners.base import Reasoner, device_of
-from latent_rl.tasks.base import Task
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.engine import device_of
 from latent_rl.training import parallel
-from latent_rl.training.answers import Aim, aim_of, labelled
-from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, reveal, state_keys
+from latent_rl.training.batches import Examples, ExampleSource, random_numbers, reveal
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target
+from latent_rl.training.objectives import Supervised
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Puzzles, PuzzleSource
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One batch: its puzzles and what happens when.
+class Plan(Examples):
+    """One batch: its examples and what happens when.
 
     Attributes:
-        puzzles: inputs and labels.
-        targets: int64 [S, B, L].
         burn_in: steps without gradient before the S supervised ones.
         midway: the step before which more givens appear; -1 for never.
         revealed: bool [B, L], the cells that are given from then on.
-        keys: int64 [B], of the states that the puzzles start from.
     """
 
-    puzzles: Puzzles
-    targets: Tensor
     burn_in: int
     midway: int
     revealed: Tensor
-    keys: Tensor
-
-    def rows(self, rows: slice) -> "Plan":
-        """The same with some of the puzzles."""
-        puzzles = self.puzzles.map(lambda tensor: tensor[rows])
-        targets, revealed, keys = self.targets[:, rows], self.revealed[rows], self.keys[rows]
-        return replace(self, puzzles=puzzles, targets=targets, revealed=revealed, keys=keys)
-
-    def to(self, device: torch.device) -> "Plan":
-        """The same on a device."""
-        revealed = self.revealed.to(device)
-        return replace(self, puzzles=self.puzzles.to(device), targets=self.targets.to(device), revealed=revealed)
 
 
-def plan_batch(config: TrainConfig, task: Task, base: PuzzleSource, num_steps: int, batch: int) -> Plan:
-    """Draw batch number `batch` from the base puzzles: a pure function of the config's seed and the number."""
+def plan_batch(source: ExampleSource, reasoner: Reasoner, batch: int) -> Plan:
+    """Draw batch number `batch`: a pure function of the config's seed and the number."""
+    config, num_steps = source.config, reasoner.num_supervision_steps
     seeds, generator = random_numbers(config.seed, batch)
-    puzzles, targets = draw_puzzles(config, task, base, num_steps, config.batch_size, generator)
+    examples = source.examples(reasoner, config.batch_size, generator)
     burn_in = 0
     late = batch >= config.extended_from * config.num_batches
     if late and config.extended_depth > num_steps and seeds.random() < config.extended_fraction:
         # Squared: mostly a little beyond N_sup, sometimes up to the full depth.
         burn_in = 1 + int(seeds.random() ** 2 * (config.extended_depth - num_steps))
     midway = seeds.randrange(burn_in + num_steps) if seeds.random() < config.midway_fraction else -1
-    revealed = reveal(task, puzzles, torch.full((config.batch_size, 1), 0.5 * seeds.random()), generator)
-    keys = state_keys(config.seed, batch, config.batch_size)
-    return Plan(puzzles, targets, burn_in, midway, revealed, keys)
+    share = torch.full((config.batch_size, 1), 0.5 * seeds.random())
+    revealed = reveal(source.task, examples.puzzles, share, generator)
+    return Plan(**vars(examples), burn_in=burn_in, midway=midway, revealed=revealed)
 
 
-def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig, aim: Aim = labelled) -> Iterator[Supervised]:
+def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[Supervised]:
     """Run a batch's steps and yield the supervised ones, each with its carry detached from the last."""
-    inputs, labels, puzzle_ids = plan.puzzles.inputs, plan.puzzles.labels, plan.puzzles.puzzle_ids
-    num_steps, batch_size = len(plan.targets), len(plan.puzzles)
+    puzzles, carry = plan.puzzles, plan.carry
+    batch_size, num_steps, _ = plan.path.shape
     weights = STEP_WEIGHTS[config.step_weights](num_steps)
-    carry = reasoner.initial_carry(batch_size, plan.keys)
     depth = plan.burn_in + num_steps
     for index in range(depth):
         if index == plan.midway:
-            inputs = torch.where(plan.revealed, labels, inputs)
+            puzzles = replace(puzzles, inputs=torch.where(plan.revealed, puzzles.labels, puzzles.inputs))
+        inputs, puzzle_ids = puzzles.inputs, puzzles.puzzle_ids
         s, is_last = index - plan.burn_in, index == depth - 1
         with torch.set_grad_enabled(s >= 0):
             carry, output = reasoner.step(inputs, carry, index, puzzle_ids=puzzle_ids)
         carry = carry.map(Tensor.detach)
         if s >= 0:
-            learned = aim(inputs, labels, output.conditional_logits)
             yield Supervised(
+                puzzles=puzzles,
                 output=output,
-                targets=plan.targets[s] if learned is labels else learned,
-                labels=learned,
+                targets=plan.path[:, s],
                 weight=weights[s],
                 finished=torch.full((batch_size if is_last else 0,), depth),
-                previous=plan.targets[s - 1] if s else None,
+                previous=plan.path[:, s - 1] if s else None,
                 continue_target=continue_target(reasoner, inputs, carry, index + 1, is_last, puzzle_ids)
                 if config.continue_target
                 else None,
@@ -98,22 +80,18 @@ class Episodes:
     """The `Batching` of the module: without state, as every batch begins afresh.
 
     Attributes:
-        config: how to train.
-        task: whose puzzles they are.
-        base: the puzzles to draw from.
+        source: of the examples.
         reasoner: which is trained.
     """
 
-    config: TrainConfig
-    task: Task
-    base: PuzzleSource
+    source: ExampleSource
     reasoner: Reasoner
 
     def steps(self, batch: int) -> Iterator[Supervised]:
         """See `Batching.steps`."""
-        plan = plan_batch(self.config, self.task, self.base, self.reasoner.num_supervision_steps, batch)
-        plan = plan.rows(parallel.share(len(plan.puzzles))).to(device_of(self.reasoner))
-        return supervise(self.reasoner, plan, self.config, aim_of(self.config.answers, self.task))
+        plan = plan_batch(self.source, self.reasoner, batch)
+        mine = plan[parallel.share(len(plan.puzzles))].to(device_of(self.reasoner))
+        return supervise(self.reasoner, mine, self.source.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """Nothing is carried from batch to batch."""

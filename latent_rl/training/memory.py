@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.reasoners.base import ReasonerModule, device_of
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import weights_of
+from latent_rl.reasoners.engine import device_of
 from latent_rl.training import parallel
 from latent_rl.training.config import TrainConfig
 

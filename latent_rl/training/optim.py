@@ -1,4 +1,4 @@
-"""Optimizers and schedule of the trainer: torch's own, grouped by what kind of weight they move, and sign-SGD."""
+"""Optimizers and schedules of the trainer: torch's own, grouped by what kind of weight they move, and sign-SGD."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 BETAS = (0.9, 0.95)
 PUZZLES = "embed_puzzles"
@@ -86,3 +87,25 @@ def warmup_cosine(step: int, total_steps: int, warmup_steps: int) -> float:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def scheduled(optimizers: list[Optimizer], factor: Callable[[int], float], first_step: int) -> list[LRScheduler]:
+    """Schedules that scale every group's present, peak, learning rate by a factor of the step.
+
+    Args:
+        optimizers: what they act on, from now on.
+        factor: of the step's number, counted from 0; see `warmup_cosine`.
+        first_step: the number of the step that comes next, in a run that goes on.
+    """
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # where torch looks for the peak if a schedule does not begin at step 0
+    return [LambdaLR(optimizer, factor, last_epoch=first_step - 1) for optimizer in optimizers]
+
+
+def update_weights(optimizers: list[Optimizer], schedules: list[LRScheduler]) -> None:
+    """One step along the gradients, at the learning rates of this step; then those of the next one are set."""
+    for optimizer in optimizers:
+        optimizer.step()
+    for schedule in schedules:
+        schedule.step()

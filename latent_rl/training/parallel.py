@@ -48,7 +48,7 @@ def rank() -> int:
 
 @contextmanager
 def claimed_by_first(folder: Path) -> Iterator[None]:
-    """Let the first worker claim a run's folder for all, as long as this block runs; see `files.claimed`.
+    """Let the first worker claim a run's folder for all, as long as this block runs; see `claims.claimed`.
 
     Raises:
         FileError: it can't be claimed; all workers raise what the first one met.

@@ -1,94 +1,64 @@
 """Batching by early replacement: a puzzle leaves when it is halted, or solved, and a fresh one takes its slot."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from latent_rl.reasoners.base import Reasoner, device_of
-from latent_rl.tasks.base import Task
+from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.engine import device_of
 from latent_rl.training import parallel
-from latent_rl.training.answers import Aim, aim_of, labelled
-from latent_rl.training.batches import Supervised, draw_puzzles, random_numbers, state_keys
+from latent_rl.training.batches import Examples, ExampleSource, random_numbers
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET
+from latent_rl.training.objectives import Objective, Supervised
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Batched, Carry, PuzzleSource, matches
+from latent_rl.types import Batched, matches
 
+Bundle = TypeVar("Bundle", bound=Batched)
 SOLVED_STEPS = 2
 """For how many steps in a row the answer must be right: a solved puzzle should also learn to stay so."""
 
 
 @dataclass(frozen=True)
-class Slots(Batched):
-    """The puzzles of a batch, each at its own age.
+class Slots(Examples):
+    """The examples of a batch, each at its own age and with the carry of that age.
 
     Attributes:
-        inputs: int64 [B, L].
-        labels: int64 [B, L].
-        path: int64 [B, S, L], the step targets.
         age: int64 [B], supervision steps done.
         minimum: int64 [B], the age before which a puzzle does not leave.
         limit: int64 [B], the age at which it leaves in any case.
         streak: int64 [B], for how many steps up to now its answer has been right.
-        carry: the reasoner's state.
-        puzzle_ids: int64 [B], as in `Puzzles`.
     """
 
-    inputs: Tensor
-    labels: Tensor
-    path: Tensor
     age: Tensor
     minimum: Tensor
     limit: Tensor
     streak: Tensor
-    carry: Carry
-    puzzle_ids: Tensor | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor under one flat name."""
-        own = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return own | {f"carry/{name}": value for name, value in vars(self.carry).items()}
-
-    @staticmethod
-    def of(tensors: dict[str, Tensor]) -> "Slots":
-        """The inverse of `tensors`."""
-        carry = {name.removeprefix("carry/"): value for name, value in tensors.items() if name.startswith("carry/")}
-        own = {name: value for name, value in tensors.items() if not name.startswith("carry/")}
-        return Slots(**own, carry=Carry(**carry))
 
 
-def draw_slots(
-    config: TrainConfig, task: Task, base: PuzzleSource, reasoner: Reasoner, count: int, number: int
-) -> Slots:
-    """Draw `count` fresh puzzles: a pure function of the config's seed and the number of the draw.
+def draw_slots(source: ExampleSource, reasoner: Reasoner, count: int, number: int) -> Slots:
+    """Draw `count` fresh examples: a pure function of the config's seed and the number of the draw.
 
     A share `halt_exploration` of them gets a random minimum in 2..N_sup, the others 1. Where puzzles leave "solved",
     each gets a random limit in 1..`most_steps` instead of N_sup.
 
     Source: paper, "TRM as the baseline". The minimum is drawn once for each puzzle.
     """
-    num_steps = reasoner.num_supervision_steps
+    config, num_steps = source.config, reasoner.num_supervision_steps
     _, generator = random_numbers(config.seed, number)
-    puzzles, targets = draw_puzzles(config, task, base, num_steps, count, generator)
+    examples = source.examples(reasoner, count, generator)
     explores = torch.rand(count, generator=generator) < config.halt_exploration
     minimum = torch.randint(2, num_steps + 1, (count,), generator=generator)
     limit = torch.full((count,), num_steps)
     if config.leaves == "solved":
         limit = torch.randint(1, most_steps(config, num_steps, number) + 1, (count,), generator=generator)
-    return Slots(
-        inputs=puzzles.inputs,
-        labels=puzzles.labels,
-        path=targets.transpose(0, 1),
-        age=torch.zeros(count, dtype=torch.int64),
-        minimum=torch.where(explores, minimum, 1),
-        limit=limit,
-        streak=torch.zeros(count, dtype=torch.int64),
-        carry=reasoner.initial_carry(count, state_keys(config.seed, number, count)),
-        puzzle_ids=puzzles.puzzle_ids,
-    )
+    none = torch.zeros(count, dtype=torch.int64)
+    minimum = torch.where(explores, minimum, 1)
+    return Slots(**vars(examples), age=none, minimum=minimum, limit=limit, streak=none)
 
 
 def most_steps(config: TrainConfig, num_steps: int, number: int) -> int:
@@ -98,7 +68,7 @@ def most_steps(config: TrainConfig, num_steps: int, number: int) -> int:
 
 
 def run_step(
-    config: TrainConfig, reasoner: Reasoner, slots: Slots, aim: Aim = labelled
+    config: TrainConfig, objective: Objective, reasoner: Reasoner, slots: Slots
 ) -> tuple[Slots, Tensor, Supervised]:
     """Run one supervised step on every slot.
 
@@ -110,9 +80,10 @@ def run_step(
     Source: paper, "TRM as the baseline".
     """
     num_steps, age = reasoner.num_supervision_steps, slots.age
-    carry, output = reasoner.step(slots.inputs, slots.carry, age, puzzle_ids=slots.puzzle_ids)
-    learned = aim(slots.inputs, slots.labels, output.conditional_logits)
-    right = matches(output.conditional_logits.detach().argmax(-1), learned).all(1)
+    inputs, puzzle_ids = slots.puzzles.inputs, slots.puzzles.puzzle_ids
+    carry, output = reasoner.step(inputs, slots.carry, age, puzzle_ids=puzzle_ids)
+    answers = objective.answers(slots.puzzles, output)
+    right = matches(output.conditional_logits.argmax(-1), answers).all(1)
     streak = torch.where(right, slots.streak + 1, 0)
     after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1, streak=streak)
     is_last = after.age >= slots.limit
@@ -129,13 +100,13 @@ def run_step(
         after,
         leaves,
         Supervised(
+            puzzles=slots.puzzles,
             output=output,
-            targets=slots.path[rows, index] if learned is slots.labels else learned,
-            labels=learned,
+            targets=slots.path[rows, index],
             weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[index],
             finished=after.age[leaves].cpu(),
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
-            continue_target=continue_target(reasoner, slots.inputs, after.carry, after.age, is_last, slots.puzzle_ids)
+            continue_target=continue_target(reasoner, inputs, after.carry, after.age, is_last, puzzle_ids)
             if config.continue_target
             else None,
         ),
@@ -146,23 +117,21 @@ class Replacement:
     """The `Batching` of the module; it carries the slots from batch to batch.
 
     Args:
-        config: how to train.
-        task: whose puzzles they are.
-        base: the puzzles to draw from.
+        source: of the examples.
         reasoner: which is trained.
     """
 
-    def __init__(self, config: TrainConfig, task: Task, base: PuzzleSource, reasoner: Reasoner) -> None:
-        self.config, self.task, self.base, self.reasoner = config, task, base, reasoner
-        self.aim = aim_of(config.answers, task)
-        share = parallel.share(config.batch_size)
-        self.slots = self._fresh(config.batch_size, 0).map(lambda tensor: tensor[share].contiguous())
+    def __init__(self, source: ExampleSource, reasoner: Reasoner) -> None:
+        self.source = source
+        self.reasoner = reasoner
+        size = source.config.batch_size
+        self.slots = self._fresh(size, 0)[parallel.share(size)].map(Tensor.contiguous)
 
     def steps(self, batch: int) -> Iterator[Supervised]:
         """See `Batching.steps`."""
         num_steps = self.reasoner.num_supervision_steps
         for step in range(batch * num_steps, (batch + 1) * num_steps):
-            after, leaves, supervised = run_step(self.config, self.reasoner, self.slots, self.aim)
+            after, leaves, supervised = run_step(self.source.config, self.source.objective, self.reasoner, self.slots)
             # Fresh puzzles are drawn for the whole batch, so that they do not depend on who has which slot.
             everywhere = parallel.gather(leaves)
             if everywhere.any():
@@ -176,14 +145,42 @@ class Replacement:
 
     def tensors(self) -> dict[str, Tensor]:
         """The slots of all workers."""
-        return {name: parallel.gather(tensor) for name, tensor in self.slots.tensors().items()}
+        return {name: parallel.gather(tensor) for name, tensor in flat(self.slots).items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put the slots back."""
         # Cloned: parts of a file are not aligned as torch's own tensors are, on which the last bit may depend, too.
-        share = parallel.share(self.config.batch_size)
-        self.slots = Slots.of(tensors).map(lambda tensor: tensor[share].clone()).to(device_of(self.reasoner))
+        share = parallel.share(self.source.config.batch_size)
+        mine = {name: tensor[share].clone() for name, tensor in tensors.items()}
+        self.slots = refilled(self.slots, mine).to(device_of(self.reasoner))
 
     def _fresh(self, count: int, number: int) -> Slots:
-        slots = draw_slots(self.config, self.task, self.base, self.reasoner, count, number)
-        return slots.to(device_of(self.reasoner))
+        return draw_slots(self.source, self.reasoner, count, number).to(device_of(self.reasoner))
+
+
+def flat(bundle: Batched, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor of a bundle, those of nested bundles included, under one name such as "carry/answer"."""
+    found: dict[str, Tensor] = {}
+    for field in fields(bundle):
+        value, name = getattr(bundle, field.name), prefix + field.name
+        if isinstance(value, Batched):
+            found |= flat(value, f"{name}/")
+        elif isinstance(value, Tensor):
+            found[name] = value
+    return found
+
+
+def refilled(bundle: Bundle, tensors: dict[str, Tensor], prefix: str = "") -> Bundle:
+    """The bundle with other tensors; the inverse of `flat`.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    changes: dict[str, Batched | Tensor] = {}
+    for field in fields(bundle):
+        value, name = getattr(bundle, field.name), prefix + field.name
+        if isinstance(value, Batched):
+            changes[field.name] = refilled(value, tensors, f"{name}/")
+        elif isinstance(value, Tensor):
+            changes[field.name] = tensors[name]
+    return replace(bundle, **changes)

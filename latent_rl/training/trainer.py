@@ -1,164 +1,32 @@
 """One trainer for every reasoner, step target and batching: an optimizer step per supervised step, EMA, resume."""
 
-import dataclasses
-import math
-import re
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
-import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from latent_rl.errors import FileError, InvalidValueError, LatentRLError
-from latent_rl.evaluation.fixed_steps import evaluate_fixed
+from latent_rl.errors import FileError
 from latent_rl.fit import check_fits
-from latent_rl.improvement import advantage_margin
-from latent_rl.reasoners.base import Reasoner, ReasonerModule
-from latent_rl.reasoners.checkpoint import WEIGHTS, save_reasoner
+from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.storage.event_log import EventLog
 from latent_rl.storage.identifiers import write_identifiers
 from latent_rl.storage.stops import deferred_stop
 from latent_rl.tasks.base import Task, first
 from latent_rl.tasks.registry import make_task
 from latent_rl.training import parallel
-from latent_rl.training.batches import Batching, Supervised, training_puzzles
+from latent_rl.training.batches import ExampleSource, training_puzzles
 from latent_rl.training.config import TrainConfig, suited
-from latent_rl.training.episodes import Episodes
-from latent_rl.training.losses import step_loss
+from latent_rl.training.folder import STATE, RunFolder, check_unused
 from latent_rl.training.memory import check_batch
-from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, warmup_cosine
-from latent_rl.training.replacement import Replacement
-from latent_rl.training.state import Progress, TrainingState, load_training_state, save_training_state
-from latent_rl.training.targets import monotonicity
-from latent_rl.training.trajectories import RecordedPuzzles
-from latent_rl.types import PuzzleSource, matches
+from latent_rl.training.objectives import LabelObjective
+from latent_rl.training.progress import Clock, Progress, extension_line, lr_factor
+from latent_rl.training.provenance import path_facts, paths_line, provenance
+from latent_rl.training.state import TrainingState, read_training_state
+from latent_rl.training.updates import train_batch
+from latent_rl.training.validation import decoding, validation_metrics
 
 ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
-
-
-class DivergedError(LatentRLError, ArithmeticError):
-    """The loss, or a weight, is not finite."""
-
-
-BATCHINGS: dict[str, Callable[[TrainConfig, Task, PuzzleSource, Reasoner], Batching]] = {
-    "episodes": Episodes,
-    "replacement": Replacement,
-}
-
-
-def train_batch(
-    reasoner: ReasonerModule,
-    average: AveragedModel,
-    optimizers: list[Optimizer],
-    config: TrainConfig,
-    steps: Iterator[Supervised],
-    first_step: int,
-) -> dict[str, float]:
-    """One optimizer step after each supervised step of a batch; returns metrics, mostly of the last one."""
-    total_steps = config.num_batches * reasoner.num_supervision_steps
-    losses, finished, factor = [], [], 0.0
-    for number, step in enumerate(steps, first_step):
-        loss = step_loss(
-            step.output,
-            step.targets,
-            step.labels,
-            step.weight,
-            config.halt_weight,
-            previous=step.previous,
-            dual_weight=config.dual_weight,
-            continue_target=step.continue_target,
-        )
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parallel.average_gradients(reasoner)
-        factor = warmup_cosine(number, total_steps, config.warmup_steps)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            optimizer.step()
-        average.update_parameters(reasoner)
-        losses.append(loss.detach())
-        finished.append(step.finished)
-    losses = parallel.mean(torch.stack(losses)).tolist()
-    if not all(map(math.isfinite, losses)):
-        raise DivergedError(f"the loss must stay finite; got {losses}.")
-    with torch.no_grad():
-        logits = step.output.conditional_logits
-        margin = advantage_margin(step.output.reference_logits, logits, step.labels).mean()
-        exact = matches(logits.argmax(-1), step.labels).all(1).float().mean()
-    margin, exact = parallel.mean(torch.stack([margin, exact]))
-    ages = parallel.gather(torch.cat(finished))
-    return {
-        "train/loss": sum(losses) / len(losses),
-        "train/exact_accuracy": exact.item(),
-        "train/advantage_margin": margin.item(),
-        "train/mean_steps": ages.float().mean().item(),
-        "train/examples": len(ages),
-        "train/lr_factor": factor,
-    }
-
-
-def provenance(config: TrainConfig) -> dict[str, Any]:
-    """What a run folder records besides the architecture: config, versions, git revision."""
-    return {
-        "train": dataclasses.asdict(config),
-        "versions": {name: version(name) for name in ("torch", "numpy")},
-        "revision": revision(),
-    }
-
-
-def revision() -> str | None:
-    """The commit that this code is checked out from; None without git, or outside a repository."""
-    try:
-        git = subprocess.run(
-            ["git", "rev-parse", "--verify", "HEAD"], cwd=Path(__file__).parent, capture_output=True, timeout=10,
-            check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = git.stdout.decode(errors="replace").strip()
-    return found if re.fullmatch("[0-9a-f]{40,64}", found) else None
-
-
-def path_facts(base: PuzzleSource) -> dict[str, Any]:
-    """How monotone the recorded paths of the puzzles are, for the run folder and the user; nothing without paths."""
-    if not isinstance(base, RecordedPuzzles):
-        return {}
-    summary = monotonicity(base.path.transpose(0, 1), base.labels).summary()
-    if parallel.rank() == 0:
-        tqdm.write(
-            f"{summary['num_paths']} recorded paths, {summary['monotone_share']:.1%} of them monotone; a path moves"
-            f" away from the answer by {summary['mean_backward']:.2f} cells on average."
-        )
-    return {"paths": summary}
-
-
-def make_optimizers(config: TrainConfig, reasoner: nn.Module) -> list[Optimizer]:
-    """The config's optimizers; every group remembers its `peak_lr`, which the schedule scales."""
-    optimizers = OPTIMIZERS[config.optimizer](reasoner, config.lr, config.muon_lr, config.weight_decay)
-    optimizers += puzzle_optimizers(reasoner, config.puzzle_lr, config.puzzle_weight_decay)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
-    return optimizers
-
-
-def decoding(reasoner: Reasoner, task: Task, num_steps: int) -> dict[str, Any]:
-    """The number of steps, up to `num_steps`, that solves most of the whole validation split."""
-    puzzles = task.puzzles("validation")
-    result = evaluate_fixed(reasoner, task, puzzles, num_steps)
-    best = result.best_step
-    return {"num_steps": best, "solved_rate": result.solved_rate[best - 1].item(), "num_puzzles": len(puzzles)}
 
 
 def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = False) -> ModuleT:
@@ -187,49 +55,38 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         DivergedError: the loss is not finite.
         FileError: `out` can't be written, or another process trains there.
     """
-    task = make_task(config.task)
-    check_fits(reasoner, task)
     config = suited(config, reasoner)
     check_batch(config, reasoner)
+    task = make_task(config.task)
+    check_fits(reasoner, task)
     if out.exists() and not out.is_dir():
         raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
     with parallel.claimed_by_first(out):
-        return _train(config, reasoner, task, out, resume=resume)
+        check_unused(out, resume=resume)
+        return _train(config, reasoner, task, out)
 
 
-def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, resume: bool) -> ModuleT:
+def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> ModuleT:
     """Train in a folder that is claimed."""
-    saved = out / "training.safetensors"
-    if saved.exists() and not resume:
-        raise InvalidValueError(f"{out} must not hold a run already; it does. Pass --resume, or another --out.")
-    if (out / WEIGHTS).exists() and not saved.exists():
-        raise InvalidValueError(
-            f"{out} must not hold a reasoner that no training here has made; it does, and no {saved.name}."
-            " Choose another --out; --init starts from its weights."
-        )
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
-    average = AveragedModel(reasoner, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
-    optimizers = make_optimizers(config, reasoner)
     num_steps = reasoner.num_supervision_steps
     base = training_puzzles(config, task, num_steps)
-    batching = BATCHINGS[config.batching](config, task, base, reasoner)
-    state = TrainingState(reasoner, average, optimizers, batching, config)
-    progress = load_training_state(saved, state) if saved.exists() else Progress()
-    averaged = cast(ModuleT, average.module)
+    source = ExampleSource(config, task, base, LabelObjective(config, task))
+    state, progress = begun(source, reasoner, out / STATE)
+    averaged, factor, clock = cast(ModuleT, state.average.module), lr_factor(config, num_steps), Clock(progress)
     speaks = parallel.rank() == 0
     facts = provenance(config) | path_facts(base)
     names = task.identifiers if speaks and getattr(reasoner.config, "num_puzzle_ids", False) else None
     if names is not None:
         facts |= write_identifiers(out, names)
-    if speaks and (line := _extension(progress, config, num_steps)):
-        tqdm.write(line)
-    started = time.monotonic() - progress.seconds
-    cpu_started = time.process_time() - progress.cpu_seconds
-    kept = progress.batch
+    for line in (paths_line(facts), extension_line(progress, config, num_steps)):
+        if speaks and line is not None:
+            tqdm.write(line)
+    folder = RunFolder(out, facts, progress.batch)
     # Several workers would see a signal at different batches, and wait for each other.
     stops: AbstractContextManager[list[int]] = deferred_stop() if parallel.num_workers() == 1 else nullcontext([])
-    try:
+    with folder.telling():
         log = EventLog(out / "tensorboard", progress.batch + 1) if speaks else None
         bar = tqdm(
             total=config.num_batches, initial=progress.batch, unit="batch", desc=config.task, mininterval=1,
@@ -237,67 +94,31 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, *, res
         )  # fmt: skip
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
-                steps = batching.steps(progress.batch)
-                metrics = train_batch(reasoner, average, optimizers, config, steps, progress.batch * num_steps)
-                progress = replace(
-                    progress,
-                    batch=progress.batch + 1,
-                    seconds=time.monotonic() - started,
-                    cpu_seconds=time.process_time() - cpu_started,
-                    examples=progress.examples + int(metrics["train/examples"]),
-                )
+                metrics = train_batch(state, state.batching.steps(progress.batch))
+                progress = clock.after_batch(progress, int(metrics["train/examples"]))
                 metrics["train/examples"] = progress.examples
-                last = progress.batch == config.num_batches
-                if speaks and (progress.batch % config.validate_every == 0 or last):
-                    result = evaluate_fixed(averaged, task, validation, config.validation_steps)
-                    best = result.best_step
-                    metrics["eval/solved_rate"] = result.solved_rate[best - 1].item()
-                    metrics["eval/solved_rate_last_step"] = result.solved_rate[-1].item()
-                    metrics["eval/best_step"] = best
-                    row = {k: v for k, v in progress.facts().items() if k not in ("curve", "extensions")}
-                    progress.curve.append(row | metrics)
+                metrics["train/lr_factor"] = factor(progress.batch * num_steps - 1)
+                is_last = progress.batch == config.num_batches
+                if speaks and (progress.batch % config.validate_every == 0 or is_last):
+                    metrics |= validation_metrics(averaged, task, validation, config.validation_steps)
+                    progress.curve.append(progress.counts() | metrics)
                 if log is not None:
                     log.scalars(metrics, progress.batch)
                 solved = progress.curve[-1]["eval/solved_rate"] if progress.curve else float("nan")
                 bar.set_postfix_str(f"loss {metrics['train/loss']:.3f}, validation solved {solved:.3f}", refresh=False)
                 bar.update()
-                if progress.batch % config.save_every == 0 or last or signals:
-                    check_finite(averaged)
-                    # The state first: what a kill leaves between the two, a resumption mends.
-                    save_training_state(saved, state, progress)
-                    if speaks:
-                        save_reasoner(averaged, out, facts | progress.facts())
-                    kept = progress.batch
+                if progress.batch % config.save_every == 0 or is_last or signals:
+                    folder.save(state, averaged, progress)
         if speaks:
-            chosen = decoding(averaged, task, config.validation_steps)
-            save_reasoner(averaged, out, facts | progress.facts() | {"decoding": chosen})
-    except DivergedError as error:
-        left = f"{out} keeps this one up to batch {kept}" if kept else "nothing of this one was saved"
-        raise DivergedError(f"{error} Train anew with lower --lr and --muon-lr; {left}.") from error
-    except FileError as error:
-        left = f"the run up to batch {kept}" if kept else "nothing of the run"
-        raise FileError(f"{error} {out} keeps {left}; go on with --resume when that is mended.") from error
+            folder.save_reasoner(averaged, progress, decoding=decoding(averaged, task, config.validation_steps))
     return averaged.requires_grad_(False).eval()
 
 
-def check_finite(reasoner: nn.Module) -> None:
-    """Refuse to save what could not be loaded.
-
-    Raises:
-        DivergedError: a weight is a NaN or an infinity.
-    """
-    if not all(bool(value.isfinite().all()) for value in reasoner.state_dict().values()):
-        raise DivergedError("the weights must stay finite; some are not.")
-
-
-def _extension(progress: Progress, config: TrainConfig, num_steps: int) -> str | None:
-    """What a run says that goes on from here with another number of batches than it was planned for."""
-    if not progress.extensions or progress.extensions[-1]["batch"] != progress.batch:
-        return None
-    planned = progress.extensions[-1]["num_batches"]
-    total, step = config.num_batches * num_steps, progress.batch * num_steps
-    return (
-        f"goes on from batch {progress.batch} to {config.num_batches} instead of {planned}, on the schedules of a run"
-        f" of {config.num_batches} batches: its learning rate is {warmup_cosine(step, total, config.warmup_steps):.0%}"
-        " of its peak here."
-    )
+def begun(source: ExampleSource, reasoner: ReasonerModule, saved: Path) -> tuple[TrainingState, Progress]:
+    """A run where the saved state left it; at its beginning if there is none."""
+    if not saved.exists():
+        return TrainingState.begin(source, reasoner), Progress()
+    progress, tensors = read_training_state(saved, source.config, reasoner)
+    state = TrainingState.begin(source, reasoner, first_step=progress.batch * reasoner.num_supervision_steps)
+    state.load(tensors)
+    return state, progress

@@ -1,33 +1,41 @@
 """Who decides: baselines by hand, paired evaluation, tuning, SB3 glue, learning."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from helpers import TASK, Clockwork, random_core, random_reasoner
 from stable_baselines3 import DQN, PPO
 
-from latent_rl.agents.baselines import (
-    HALTING,
+from latent_rl import __main__ as cli
+from latent_rl.agents.baselines import BASELINES, Tuned, Untuned, baseline_names, halts_above, make_baseline
+from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.policy import action_index
+from latent_rl.agents.report.rows import report_row
+from latent_rl.agents.rules import (
     RandomPolicy,
-    action_index,
     committing_rule,
     fixed_steps,
     halting,
+    is_right,
+    least_confidence,
+    of_feature,
     two_threshold_rule,
     verifying_rule,
 )
-from latent_rl.agents.evaluate import evaluate_policy, report_row
 from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
-from latent_rl.agents.tune import Tuned, halting_worth, make_baseline, unhalted
+from latent_rl.agents.tune import halting_worth, unhalted
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.observations import make_feature
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.randomness import episode_keys
 
 BASE = TASK.puzzles("test")[:30]
+COMPARING = Path(__file__).parents[2] / "docs" / "comparing.md"
 
 
 def uneven_core(**arguments: object) -> Core:
@@ -50,8 +58,8 @@ def test_a_fixed_number_of_steps_equals_plain_decoding() -> None:
 def test_halting_baselines_stop_at_the_first_sure_step() -> None:
     core = uneven_core()
     expected = [i % 5 + 1 for i in range(30)]
-    sure = (halting(core, name) for name in ("act", "verifier", "oracle"))
-    for policy in (halting(core, "threshold", 0.9), two_threshold_rule(core, 0.9, 6), verifying_rule(core, 6), *sure):
+    sure = (make_baseline(core, name, Untuned(6)) for name in ("threshold", "act", "verifier", "oracle"))
+    for policy in (two_threshold_rule(core, 0.9, 6), verifying_rule(core, 6), *sure):
         outcome = evaluate_policy(core, policy, BASE)
         assert outcome.steps.tolist() == expected
         assert outcome.solved.all()
@@ -73,12 +81,12 @@ def test_the_rule_restarts_at_its_age() -> None:
 def test_the_committing_rule_commits_at_its_age() -> None:
     core = random_core(actions=("halt", "refine", "commit_forced"))
     state = core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))
-    policy, committed = committing_rule(core, 1.1, 3), FEATURES.index("committed_share")
+    policy, committed = committing_rule(core, 1.1, 3), make_feature("committed_share")
     for step in range(1, 8):
         actions = policy.act(core.observe(state).numpy(), state)
         assert (actions == (2 if step in (4, 7) else 1)).all()
         state = core.step(state, core.mode.decode(torch.as_tensor(actions))).state
-        assert ((state.features[:, committed] > 0) == (step >= 4)).all()
+        assert ((committed.of(TASK, state)[:, 0] > 0) == (step >= 4)).all()
 
 
 def test_evaluation_does_not_depend_on_the_batch() -> None:
@@ -92,18 +100,18 @@ def test_evaluation_does_not_depend_on_the_batch() -> None:
 
 def test_returns_of_an_evaluation_are_the_sum_of_rewards() -> None:
     core = uneven_core(cost_per_pass=0.01)
-    outcome = evaluate_policy(core, halting(core, "oracle"), BASE)
+    outcome = evaluate_policy(core, halting(core, "oracle", is_right, 0.5), BASE)
     blanks = (BASE.inputs != BASE.labels).float().mean(1).numpy()
     np.testing.assert_allclose(outcome.returns, blanks + 1 - 0.01 * outcome.passes, atol=1e-5)
 
 
 def test_report_rows_and_intervals() -> None:
     core = uneven_core()
-    row = report_row(evaluate_policy(core, fixed_steps(core.mode, 3), BASE))
-    assert row["agent"] == "fixed-3"
-    assert row["solved_rate"] == pytest.approx(18 / 30)
-    assert row["solved_low"] < row["solved_rate"] < row["solved_high"]
-    assert row["num_puzzles"] == 30
+    row = report_row(evaluate_policy(core, fixed_steps(core.mode, 3), BASE), seed=5)
+    assert (row.agent, row.seed, row.num_seeds, row.num_puzzles) == ("fixed-3", 5, 1, 30)
+    assert row.solved_rate == pytest.approx(18 / 30)
+    assert row.solved_low < row.solved_rate < row.solved_high
+    assert row.gain is None
     low, high = bootstrap_interval(np.array([0.0, 1.0] * 500))
     spread = 1.96 * 0.5 / 1000**0.5
     assert low == pytest.approx(0.5 - spread, abs=0.006)
@@ -113,11 +121,11 @@ def test_report_rows_and_intervals() -> None:
 def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
     core = uneven_core(cost_per_pass=0.01)
     tuned = Tuned(core, BASE)
-    assert tuned.num_steps == 5
     assert make_baseline(core, "fixed", tuned).name == "fixed-5"
     assert make_baseline(core, "best-of", tuned).name == "best-of-5"
     assert make_baseline(core, "best-of-3", tuned).name == "best-of-3"
-    assert tuned.verifier_age == 8  # beginning anew at 4 would lose the puzzles that need 5 steps
+    # Beginning anew at 4 would lose the puzzles that need 5 steps.
+    assert tuned.constants(BASELINES["verifier-rule"]) == 8
     for name in ("threshold", "rule", "entropy", "act", "verifier", "verifier-rule", "oracle"):
         outcome = evaluate_policy(core, make_baseline(core, name, tuned), BASE)
         assert outcome.agent == name
@@ -131,23 +139,67 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
 @pytest.mark.parametrize(("age", "action"), [(None, "restart_view"), (3, "restart_view"), (3, "commit_forced")])
 def test_worth_equals_a_live_evaluation(age: int | None, action: str) -> None:
     core = random_core(cost_per_pass=0.01, actions=("halt", "refine", "restart_view", "commit_forced"))
-    seen = unhalted(core, BASE, age, restart_action=action)
+    seen = unhalted(core, BASE, {"threshold": least_confidence}, age, restart_action=action)
     rule = two_threshold_rule if action == "restart_view" else committing_rule
     for confidence in (0.5, 0.9):
-        policy = halting(core, "threshold", confidence) if age is None else rule(core, confidence, age)
+        plain = halting(core, "threshold", least_confidence, confidence)
+        policy = plain if age is None else rule(core, confidence, age)
         live = evaluate_policy(core, policy, BASE)
         assert halting_worth(seen, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", HALTING)
+@pytest.mark.parametrize("name", [name for name, baseline in BASELINES.items() if baseline.score])
 def test_every_halting_rule_equals_what_was_seen_of_it(name: str) -> None:
     """What tuning says of any threshold is what a live evaluation gives."""
     core = random_core(cost_per_pass=0.01)
-    seen = unhalted(core, BASE)
+    score = BASELINES[name].score
+    seen = unhalted(core, BASE, {name: score})
     scores = seen.scores[name]
     middle = float(np.median(scores[np.isfinite(scores)]))
-    live = evaluate_policy(core, halting(core, name, middle), BASE)
+    live = evaluate_policy(core, halting(core, name, score, middle), BASE)
     assert halting_worth(seen, name, middle) == pytest.approx(live.returns.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_works_tuned_and_untuned(name: str) -> None:
+    core = random_core(actions=("halt", "refine", "restart_view", "commit_forced"))
+    for constants in (Tuned(core, BASE), Untuned(4)):
+        policy = make_baseline(core, name, constants)
+        assert policy.name.startswith(name)
+        assert evaluate_policy(core, policy, BASE).steps.max() <= 8
+
+
+def test_one_entry_is_a_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made, tuned and listed by name, as those that are there."""
+    entry = halts_above("calm", "halts when the cells are calm", of_feature("max_entropy", -1.0), (-0.9, -0.5, -0.1))
+    monkeypatch.setitem(BASELINES, "calm", entry)
+    core = uneven_core(cost_per_pass=0.01)
+    outcome = evaluate_policy(core, make_baseline(core, "calm", Tuned(core, BASE)), BASE)
+    assert outcome.steps.tolist() == [i % 5 + 1 for i in range(30)]
+    assert "calm" in baseline_names()
+
+
+@pytest.mark.parametrize("command", ["compare", "solve"])
+def test_the_help_says_how_every_agent_decides(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the table, each with its own words."""
+    with pytest.raises(SystemExit):
+        cli.run([command, "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    told = {name: baseline.about for name, baseline in BASELINES.items()}
+    if command == "compare":
+        told |= {name: spec.about for name, spec in AGENTS.items()}
+    else:
+        assert told.pop("oracle") not in said
+    for name, about in told.items():
+        numbered = "[-K]" if name in BASELINES and BASELINES[name].is_numbered else ""
+        assert f"{name}{numbered}: {about}" in said
+
+
+@pytest.mark.skipif(not COMPARING.is_file(), reason="needs the checkout, not the wheel alone")
+def test_the_page_names_every_agent() -> None:
+    table = [line for line in COMPARING.read_text().splitlines() if line.startswith("| `")]
+    for name in (*AGENTS, *baseline_names()):
+        assert any(f"`{name}`" in line for line in table), name
 
 
 def test_unknown_agents_and_actions_are_named() -> None:
@@ -215,7 +267,7 @@ def test_agents_learn_to_halt_where_the_answer_is_right(name: str) -> None:
     learned = evaluate_policy(core, LearnedPolicy(name, model), BASE)
     chance = evaluate_policy(core, RandomPolicy(core.mode), BASE)
     fixed = max(evaluate_policy(core, fixed_steps(core.mode, k), BASE).returns.mean() for k in range(1, 9))
-    bound = evaluate_policy(core, halting(core, "oracle"), BASE)
+    bound = evaluate_policy(core, halting(core, "oracle", is_right, 0.5), BASE)
     assert learned.returns.mean() > chance.returns.mean() + 0.2
     assert learned.returns.mean() > fixed
     assert learned.returns.mean() > bound.returns.mean() - 0.03

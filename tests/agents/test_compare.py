@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from agent_attacks import attacks, damaged, poison, resealed, results, stopped, stopped_when
+from attacks import attacks, damaged, poison, resealed, results, stopped, stopped_when
 from helpers import TASK, random_core, random_reasoner
 from PIL import Image
 from rich.console import Console
@@ -24,15 +26,19 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from latent_rl import __main__ as cli
-from latent_rl.agents.baselines import two_threshold_rule
-from latent_rl.agents.commands import compare as module
-from latent_rl.agents.commands.compare import Comparison, compare, load_outcome, pooled_rows, save_outcome
+from latent_rl.agents.baselines import baseline_names
+from latent_rl.agents.commands import compare as report
+from latent_rl.agents.commands import runs as module
+from latent_rl.agents.commands.compare import Comparison, compare
+from latent_rl.agents.commands.runs import Run, RunSetting, load_outcome, save_outcome
+from latent_rl.agents.commands.setting import Process, Setting
 from latent_rl.agents.evaluate import Outcome, evaluate_policy
 from latent_rl.agents.report.replay import frames, show_episode, telling_puzzle
+from latent_rl.agents.report.rows import averaged, report_row
+from latent_rl.agents.rules import two_threshold_rule
 from latent_rl.agents.saved import AGENT
 from latent_rl.agents.sb3.agents import AGENTS, AgentSpec, EpisodeStatistics
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
-from latent_rl.agents.tune import BASELINES
 from latent_rl.errors import CheckpointError, FileError, InvalidValueError, LatentRLError, UnknownNameError
 from latent_rl.reasoners.checkpoint import save_reasoner
 from latent_rl.storage.claims import claimed
@@ -42,11 +48,15 @@ BASE = TASK.puzzles("test")[:20]
 
 
 def small(out: Path, **changes: object) -> Comparison:
-    fields = {
+    """A comparison of little work; changes may be of any field of it, its setting, or its process."""
+    values: dict[str, Any] = {
         "task": "sudoku4x4", "agents": ("random", "fixed", "rule", "dqn"), "seeds": 2, "total_timesteps": 256,
-        "num_validation": 40, "num_test": 30, "progress": False, "out": out,
+        "num_validation": 40, "num_test": 30, "progress": False, "out": out, **changes,
     }  # fmt: skip
-    return Comparison(**{**fields, **changes})
+    of = {cls: {f.name for f in fields(cls)} & values.keys() for cls in (Process, Setting, Comparison)}
+    process = Process(**{name: values[name] for name in of[Process]})
+    setting = Setting(process=process, **{name: values[name] for name in of[Setting]})
+    return Comparison(setting=setting, **{name: values[name] for name in of[Comparison]})
 
 
 def test_a_comparison_leaves_what_it_promises_and_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
@@ -64,10 +74,10 @@ def test_a_comparison_leaves_what_it_promises_and_goes_on_where_it_was(tmp_path:
         compare(small(tmp_path))
     rows = compare(small(tmp_path))
     assert trained == [("dqn", 0), ("dqn", 1), ("dqn", 1)]
-    assert [(row["agent"].split("-")[0], row["seed"]) for row in rows] == [
+    assert [(row.agent.split("-")[0], row.seed) for row in rows] == [
         (name, seed) for seed in range(2) for name in ("random", "fixed", "rule", "dqn")
     ]
-    assert json.loads((tmp_path / "report.json").read_text()) == rows
+    assert json.loads((tmp_path / "report.json").read_text()) == [asdict(row) for row in rows]
     with (tmp_path / "table.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [float(row["gain"]) for row in table if row["agent"] == "rule"] == [0.0]
@@ -84,12 +94,20 @@ def test_a_comparison_leaves_what_it_promises_and_goes_on_where_it_was(tmp_path:
         compare(small(tmp_path, cost_per_pass=0.5))
 
 
+def test_agents_that_turn_out_the_same_are_one_row(tmp_path: Path) -> None:
+    """And the seeds begin where they are asked to."""
+    rows = compare(small(tmp_path, agents=("fixed", "fixed-1", "fixed-2", "fixed-3", "random"), seed=7))
+    names = [row.agent for row in rows]
+    assert len(names) == len(set(names)) * 2 == 8
+    assert {row.seed for row in rows} == {7, 8}
+
+
 @pytest.fixture
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures would take most of the time of a small comparison."""
-    original = module.frames
-    monkeypatch.setattr(module, "frames", lambda *args: islice(original(*args), 1))
-    monkeypatch.setattr(module, "plot", lambda *args: None)
+    original = report.frames
+    monkeypatch.setattr(report, "frames", lambda *args: islice(original(*args), 1))
+    monkeypatch.setattr(report, "png", lambda *args, **kwargs: b"")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +147,7 @@ def test_a_comparison_that_was_stopped_ends_as_one_that_was_not(
 ) -> None:
     """Report, outcomes and weights byte for byte, wherever it was stopped; TensorBoard's curves go forwards only."""
     owner, attribute = (EpisodeStatistics, "_on_step") if name == "step" else (module, name)
+    owner = report if name == "log_overview" else owner
     original, calls = getattr(owner, attribute), []
 
     def stopping(*args: object, **kwargs: object) -> object:
@@ -175,7 +194,7 @@ def test_a_comparison_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kilobytes", "told"), [(1, "outcome.safetensors"), (16, "the TensorBoard run")])
+@pytest.mark.parametrize(("kilobytes", "told"), [(1, "outcome.safetensors"), (16, "events.out.tfevents")])
 def test_a_full_disk_is_one_line(kilobytes: int, told: str, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024,) * 2)
@@ -203,7 +222,7 @@ def test_any_damage_in_a_comparison_is_noticed(finished: Path) -> None:
                 if not changed:
                     continue
                 try:
-                    assert compare(tiny(finished)) == rows
+                    assert [asdict(row) for row in compare(tiny(finished))] == rows
                 except LatentRLError as error:
                     texts.append(f"{file.name}: {error}")
     assert len(texts) >= 14
@@ -244,14 +263,14 @@ def test_files_of_another_run_are_refused(finished: Path, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("few_figures")
 def test_a_reasoner_that_was_trained_anew_is_another_setting(tmp_path: Path) -> None:
     save_reasoner(random_reasoner(), tmp_path / "reasoner")
-    fields = {"agents": ("fixed-2",), "reasoner": str(tmp_path / "reasoner"), "horizon": 4}
-    compare(tiny(tmp_path / "out", **fields))
+    changes = {"agents": ("fixed-2",), "reasoner": str(tmp_path / "reasoner"), "horizon": 4}
+    compare(tiny(tmp_path / "out", **changes))
     torch.manual_seed(1)
     changed = random_reasoner()
     torch.nn.init.normal_(next(iter(changed.parameters())))
     save_reasoner(changed, tmp_path / "reasoner")
     with pytest.raises(InvalidValueError, match="reasoner_and_puzzles differ"):
-        compare(tiny(tmp_path / "out", **fields))
+        compare(tiny(tmp_path / "out", **changes))
 
 
 @pytest.mark.usefixtures("few_figures")
@@ -334,7 +353,7 @@ def test_unknown_agents_are_told_all_that_are_known() -> None:
     with pytest.raises(UnknownNameError) as error:
         small(Path("x"), agents=("rule", "pppo"))
     assert "did you mean 'ppo'" in str(error.value)
-    for name in (*AGENTS, *BASELINES):
+    for name in (*AGENTS, *baseline_names()):
         assert f"{name}," in f"{error.value},".replace(".,", ",")
 
 
@@ -377,23 +396,21 @@ def outcome(name: str, returns: list[float]) -> Outcome:
 
 
 def test_pooling_averages_seeds_and_pairs_puzzles() -> None:
-    rows = pooled_rows(
-        {
-            "rule": [outcome("rule", [1.0, 2.0, 3.0]), outcome("rule", [1.0, 4.0, 3.0])],
-            "ppo": [outcome("ppo", [1.5, 2.5, 3.5]), outcome("ppo", [1.5, 4.5, 3.5])],
-        }
-    )
-    assert rows[0]["mean_return"] == pytest.approx(7 / 3)
+    rule = averaged([outcome("rule", [1.0, 2.0, 3.0]), outcome("rule", [1.0, 4.0, 3.0])])
+    ppo = averaged([outcome("ppo", [1.5, 2.5, 3.5]), outcome("ppo", [1.5, 4.5, 3.5])])
+    assert report_row(rule, seed=None, num_seeds=2).mean_return == pytest.approx(7 / 3)
     # Every puzzle gains exactly one half: the paired interval has no width, wide as the puzzles vary.
-    assert (rows[1]["gain"], rows[1]["gain_low"], rows[1]["gain_high"]) == pytest.approx((0.5, 0.5, 0.5))
-    assert rows[1]["return_high"] - rows[1]["return_low"] > 0.5
+    row = report_row(ppo, reference=rule, seed=None, num_seeds=2)
+    assert (row.gain, row.gain_low, row.gain_high) == pytest.approx((0.5, 0.5, 0.5))
+    assert row.return_high - row.return_low > 0.5
 
 
 def test_outcomes_there_and_back(tmp_path: Path) -> None:
     core = random_core()
     before = evaluate_policy(core, two_threshold_rule(core, 0.9, 3), BASE)
-    save_outcome(tmp_path / "o.safetensors", before, {"seed": 0})
-    after = load_outcome(tmp_path / "o.safetensors", before.agent, {"seed": 0})
+    run = Run("rule", 0, RunSetting.of(Setting(), core.reasoner, BASE))
+    save_outcome(tmp_path / "o.safetensors", before, run)
+    after = load_outcome(tmp_path / "o.safetensors", before.agent, run)
     for name, value in vars(before).items():
         np.testing.assert_array_equal(value, getattr(after, name))
 

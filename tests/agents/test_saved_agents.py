@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agent_attacks import attacks, damaged, poison, resealed
+from attacks import attacks, damaged, poison, resealed
 from helpers import TASK, random_core, random_reasoner
 from sb3_contrib import ARS, QRDQN, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC
@@ -23,9 +23,10 @@ from latent_rl import __main__ as cli
 from latent_rl.agents import LearnedPolicy, Solver, evaluate_policy, load_agent, make_agent, save_agent
 from latent_rl.agents.networks import ImprovementPolicy, ImprovementQPolicy
 from latent_rl.agents.operator import ImprovementOperator
-from latent_rl.agents.saved import AGENT, agent_facts, made_space, space_facts
+from latent_rl.agents.saved import AGENT, agent_facts
 from latent_rl.agents.sb3.agents import AGENTS, AgentSpec
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
+from latent_rl.agents.spaces import made_space, space_facts
 from latent_rl.envs.core import Core
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.randomness import episode_keys
@@ -379,7 +380,7 @@ def test_solve_refuses_a_zip_in_one_line(foreign: Path, capsys: pytest.CaptureFi
 
 def test_a_zip_that_is_none_is_one_clear_error_when_trusted(foreign: Path) -> None:
     chance = random.Random(0)
-    for damage in ("cut", "empty", "text", "noise"):
+    for damage in ("cut", "empty", "text", "all noise"):
         with damaged(foreign, damage, chance):
             assert_one_clear_error(foreign, random_core(), trust=True)
     torch.save({"policy": torch.zeros(2)}, foreign)

@@ -14,13 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attacks import with_flipped_bit
 from helpers import TASK, random_core, random_reasoner
 
 from latent_rl import __main__ as cli
-from latent_rl.agents.baselines import best_of_steps, two_threshold_rule
+from latent_rl.agents.commands.results import COLUMNS
+from latent_rl.agents.commands.setting import Process
 from latent_rl.agents.commands.solve import Solve, show_solution
-from latent_rl.agents.commands.solve_file import COLUMNS, solve_file
+from latent_rl.agents.commands.solve_file import solve_file
+from latent_rl.agents.rules import best_of_steps, two_threshold_rule
 from latent_rl.agents.solver import Solver
+from latent_rl.envs.core import Core
 from latent_rl.envs.state import State
 from latent_rl.errors import FileError, InvalidValueError, PuzzleError, StoppedError
 from latent_rl.reasoners.checkpoint import save_reasoner
@@ -168,7 +172,7 @@ def test_kept_rows_are_not_solved_again_but_count(source: Path, capsys: pytest.C
         name, submit = "nobody", None
 
     idle = Solver(random_core(), Nobody())  # type: ignore[arg-type]
-    made_by = Solve(task="sudoku4x4")
+    made_by = Solve(process=Process(task="sudoku4x4"))
     assert solve_file(idle, source, out, made_by=made_by.made_by(made_by.make_solver())) == 0
     assert out.read_text() == whole
     assert capsys.readouterr().err.splitlines()[-1] == said
@@ -326,9 +330,8 @@ def test_damaged_results_are_refused_or_mended(source: Path) -> None:
     swapped = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
     random_ = random.Random(0)
     damaged = [swapped, b"\n".join([*lines[:2], *lines[3:]]), whole + b"noise", whole + lines[1] + b"\n"]
-    for place in random_.sample(range(len(whole)), 60):
-        flipped = bytes([whole[place] ^ 1 << random_.randrange(8)])
-        damaged += [whole[:place] + flipped + whole[place + 1 :]]
+    places = random_.sample(range(len(whole)), 60)
+    damaged += [with_flipped_bit(whole, 8 * place + random_.randrange(8)) for place in places]
     refused = 0
     for content in damaged:
         out.write_bytes(content)
@@ -431,7 +434,7 @@ def test_a_full_disk_keeps_what_is_written(source: Path, monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("latent_rl.agents.commands.solve_file._write_all", write)
+        patch.setattr("latent_rl.agents.commands.results._write_all", write)
         with pytest.raises(FileError, match=r"No space left on device; .*out\.csv keeps the \d rows .* Go on with: "):
             solve_file(a_solver(), source, out)
     solve_file(a_solver(), source, out)
@@ -566,25 +569,25 @@ def test_a_wrong_file_leaves_no_table(tmp_path: Path) -> None:
 
 def test_constants_can_be_tuned_without_labels_in_the_core() -> None:
     """`--tune` looks at solved validation puzzles; the core that solves sees no label, whatever it is tuned on."""
-    policy = Solve(task="sudoku4x4", policy="fixed", tune=40, horizon=4)
-    core = policy.make_core()
+    process = Process(task="sudoku4x4", horizon=4)
+    policy = Solve(process=process, policy="fixed", tune=40)
+    core = Core(policy.env_config())
     name = policy.make_policy(core).name
     assert name in {f"fixed-{count}" for count in range(1, 5)}
     false = BASE.labels.roll(1, 0)
     assert torch.equal(core.potential(TASK, BASE, false, None), core.potential(TASK, BASE, BASE.labels, None))
     with pytest.raises(InvalidValueError):
-        Solve(task="sudoku4x4", policy="rule", tune=-1).make_policy(core)
+        Solve(process=process, policy="rule", tune=-1)
 
 
 def test_the_command_is_there_and_others_do_not_pay_for_it() -> None:
     code = (
-        "import sys; from latent_rl.__main__ import main; sys.argv = ['latent-rl', *{}]\n"
-        "try: main()\nexcept SystemExit as end: print('ended', end.code, 'stable_baselines3' in sys.modules)"
+        "import sys; from latent_rl.__main__ import main\n"
+        "def ended(*arguments):\n"
+        "    sys.argv = ['latent-rl', *arguments]\n"
+        "    try: main()\n    except SystemExit as end: print('ended', end.code, 'stable_baselines3' in sys.modules)\n"
+        f"ended('evaluate', '--help')\nended('solve', '--task', 'sudoku4x4', '--puzzle', {LINES[0]!r})"
     )
-    for arguments, ended in (
-        (["solve", "--task", "sudoku4x4", "--puzzle", LINES[0]], "0 True"),
-        (["evaluate", "--help"], "0 False"),
-    ):
-        command = [sys.executable, "-c", code.format(arguments)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert run.stdout.splitlines()[-1] == f"ended {ended}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = [line for line in run.stdout.splitlines() if line.startswith("ended")]
+    assert told == ["ended 0 False", "ended 0 True"]

@@ -8,11 +8,21 @@ import torch
 from helpers import TASK, Clockwork, random_core
 from torch import Tensor
 
-from latent_rl.agents.baselines import RandomPolicy, StepPolicy, best_of_steps, fixed_steps, halting, two_threshold_rule
+from latent_rl.agents.baselines import BASELINES, Untuned, make_baseline
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.policy import StepPolicy
+from latent_rl.agents.rules import (
+    RandomPolicy,
+    RulePolicy,
+    best_of_steps,
+    fixed_steps,
+    halting,
+    is_valid,
+    least_confidence,
+    two_threshold_rule,
+)
 from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solutions, Solver
-from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
@@ -31,6 +41,11 @@ def clockwork_core(needed: list[int], **arguments: object) -> Core:
     inputs = TASK.puzzles("test").inputs
     times = {row.numpy().tobytes(): steps for row, steps in zip(inputs, needed, strict=False)}
     return Core(TASK, Clockwork(TASK, times), **{"horizon": 40, "split": "test", "reward": "sparse", **arguments})
+
+
+def sure(core: Core, confidence: float = 0.9) -> RulePolicy:
+    """Halts when the least confident cell is."""
+    return halting(core, "threshold", least_confidence, confidence)
 
 
 class OddKeys:
@@ -91,9 +106,9 @@ POLICIES = {
     "fixed": lambda core: fixed_steps(core.mode, 3),
     "best-of": lambda core: best_of_steps(core.mode, 3),
     "at once": lambda core: fixed_steps(core.mode, 0),
-    "threshold": lambda core: halting(core, "threshold", 0.37),
+    "threshold": lambda core: sure(core, 0.37),
     "rule": lambda core: two_threshold_rule(core, 0.37, 2),
-    "verifier": lambda core: halting(core, "verifier"),
+    "verifier": lambda core: halting(core, "verifier", is_valid, 0.5),
     "random": lambda core: RandomPolicy(core.mode),
     "odd": OddKeys,
     **{name: (lambda core, name=name: learned(name, core)) for name in AGENTS},
@@ -161,7 +176,7 @@ def test_a_hard_puzzle_holds_up_the_results_but_not_the_memory() -> None:
     """The first puzzle never gets sure, all others at once: no more than the window is ever taken ahead."""
     core = clockwork_core([1000, *[1] * 299])
     tape = Tape(300)
-    solver = Solver(core, halting(core, "threshold", 0.9), batch_size=4, window=20)
+    solver = Solver(core, sure(core), batch_size=4, window=20)
     places, most = [], 0
     for block in solver.stream(tape):
         most = max(most, tape.taken - len(places))
@@ -180,7 +195,7 @@ def test_who_halts_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return step(inputs, *args, **kwargs)
 
     monkeypatch.setattr(core.reasoner, "step", counting)
-    solver = Solver(core, halting(core, "threshold", 0.9), batch_size=3, window=60)
+    solver = Solver(core, sure(core), batch_size=3, window=60)
     solutions = solver.solve(TASK.puzzles("test")[:60])
     assert solutions.steps.tolist() == [30] + [1] * 59
     assert sizes == [3] * 29 + [2]
@@ -189,14 +204,14 @@ def test_who_halts_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_taken_before_there_is_room() -> None:
     core = clockwork_core([1] * 50)
     tape = Tape(10**9)
-    results = Solver(core, halting(core, "threshold", 0.9), batch_size=4).stream(tape)
+    results = Solver(core, sure(core), batch_size=4).stream(tape)
     assert tape.taken == 0
     received = 0
     for _ in range(5):
         received += len(next(results))
         assert tape.taken == received
     tape = Tape(10**9)
-    one = Solver(core, halting(core, "threshold", 0.9), batch_size=1).stream(tape)
+    one = Solver(core, sure(core), batch_size=1).stream(tape)
     for count in range(1, 6):
         assert len(next(one)) == 1
         assert tape.taken == count
@@ -204,7 +219,7 @@ def test_nothing_is_taken_before_there_is_room() -> None:
 
 def test_results_come_as_soon_as_they_are_known() -> None:
     core = clockwork_core([2, 5, 1, 1, 8])
-    blocks = list(Solver(core, halting(core, "threshold", 0.9), batch_size=5).stream(BASE.inputs[:5]))
+    blocks = list(Solver(core, sure(core), batch_size=5).stream(BASE.inputs[:5]))
     assert [block.steps.tolist() for block in blocks] == [[2], [5, 1, 1], [8]]
 
 
@@ -257,8 +272,8 @@ def test_wrong_numbers_and_puzzles() -> None:
 
 def test_untuned_constants_are_candidates_and_the_rule_restarts_in_time() -> None:
     core = random_core(horizon=64)
-    assert Untuned(8).rule == (0.9, 8)
-    assert Untuned(40).rule == (0.9, 16)
+    assert Untuned(8).constants(BASELINES["rule"]) == (0.9, 8)
+    assert Untuned(40).constants(BASELINES["rule"]) == (0.9, 16)
     assert make_baseline(core, "fixed", Untuned(8)).name == "fixed-8"
     threshold = make_baseline(core, "threshold", Untuned(8))
     assert not threshold.halt(core.begin(BASE, episode_keys(torch.arange(len(BASE)), 0))).any()

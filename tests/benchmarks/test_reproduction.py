@@ -11,7 +11,7 @@ import pytest
 import torch
 import tyro
 
-from latent_rl.commands.train import Train
+from latent_rl.commands.train import Train, train_command
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.checkpoint import make_reasoner
 from latent_rl.tasks.registry import make_task
@@ -33,14 +33,15 @@ RESULTS = ROOT / "benchmarks/results/reproduction"
 
 
 def parsed(run: Run) -> Train:
-    return tyro.cli(Train, args=run.options(Path("runs"))[1:])
+    arguments = run.options(Path("runs"))[1:]
+    return tyro.cli(train_command(arguments), args=arguments)
 
 
 @pytest.mark.parametrize("task", BATCHES)
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_arm_is_what_it_says(task: str, arm: str) -> None:
     command = parsed(Run(task, arm, 1))
-    shape = command._shape(make_task(task))
+    shape = command.config_for(make_task(task))
     with torch.device("meta"):
         config = suited(command.train, make_reasoner(shape))
     assert shape.num_supervision_steps * shape.passes_per_step == PASSES[arm]

@@ -1,6 +1,8 @@
 """The command line and the examples as a user types them."""
 
 import json
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,8 @@ from helpers import TASK, random_reasoner
 
 from latent_rl import __main__ as cli
 from latent_rl.agents import load_agent
-from latent_rl.agents.commands import experiment
 from latent_rl.envs import Core
-from latent_rl.errors import FileError, StoppedError
 from latent_rl.reasoners.checkpoint import reasoner_facts, save_reasoner, shipped_reasoners
-from latent_rl.storage.claims import claimed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -50,7 +49,7 @@ def test_train_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             {"num_cycles": 2, "num_latent_updates": 2, "num_supervision_steps": 16, "mixer": "attention"}
             | {"num_answer_layers": 2, "continue_head": True},
         ),
-        ("--num-supervision-steps 2", "feedforward", {"num_layers": 6, "num_passes": 6, "num_supervision_steps": 1}),
+        ("--num-supervision-steps 2", "feedforward", {"num_layers": 6, "num_passes": 6}),
         ("--match parameters", "feedforward", {"num_layers": 1, "num_passes": 1, "mixer": "mlp"}),
     ],
 )
@@ -119,7 +118,7 @@ def test_mistakes_get_one_line_and_status_2(
 def test_the_overview_says_what_the_commands_say() -> None:
     """It is printed without importing them, so it has words of its own."""
     for name, (_, summary) in cli.COMMANDS.items():
-        assert cli.command(name, is_asked_for=True).__doc__.strip().splitlines()[0] == summary, name
+        assert cli.command(name, [name]).__doc__.strip().splitlines()[0] == summary, name
 
 
 def test_the_overview_imports_nothing_heavy() -> None:
@@ -158,15 +157,11 @@ def test_examples_leave_what_they_promise(agent: str, tmp_path: Path) -> None:
     assert {"random", "threshold", "rule", "oracle"} <= set(names)
     assert any(name.startswith("fixed-") for name in names)
     for row in rows:
-        assert set(row) == {
-            "agent", "solved_rate", "solved_low", "solved_high", "mean_passes", "mean_steps", "mean_return",
-            "num_puzzles",
-        }  # fmt: skip
-        assert row["num_puzzles"] == 50
+        assert (row["seed"], row["num_seeds"], row["num_puzzles"]) == (0, 1, 50)
         assert 0 <= row["solved_low"] <= row["solved_rate"] <= row["solved_high"] <= 1
         assert f"{row['solved_rate']:.3f}" in run.stdout
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert load_agent(out, Core("sudoku4x4", horizon=16)).name == agent
+    assert load_agent(out / "agents" / f"{agent}-0", Core("sudoku4x4", horizon=16)).name == agent
     assert list((out / "tensorboard").rglob("events.out.tfevents.*"))
     assert "step by step" in run.stdout
 
@@ -177,31 +172,25 @@ def test_examples_leave_what_they_promise(agent: str, tmp_path: Path) -> None:
     [
         ("train_ppo_sudoku", "--task sudoku5x5", "unknown task 'sudoku5x5'"),
         ("train_ppo_sudoku", "--total-timesteps 0", "total_timesteps must be a whole number in [1, "),
-        ("train_dqn_sudoku", "--agent pppo", "did you mean 'ppo'"),
+        ("train_dqn_sudoku", "--agents pppo", "did you mean 'ppo'"),
         ("compare_agents", "--seeds 0", "seeds must be a whole number in [1, "),
     ],
 )
-def test_a_wrong_example_argument_is_one_line(example: str, arguments: str, message: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(EXAMPLES / f"{example}.py"), *arguments.split(), "--out", str(tmp_path / "out")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert run.stderr.startswith(f"{example}: ")
-    assert message in run.stderr
-    assert len(run.stderr.splitlines()) == 1
-
-
-def test_an_experiment_replaces_an_agent_only_by_a_trained_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_example_argument_is_one_line(
+    example: str,
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def stop(*args: object, **kwargs: object) -> None:
-        raise KeyboardInterrupt
-
-    args = experiment.Experiment(task="sudoku4x4", total_timesteps=16, num_test=5, num_validation=5, out=tmp_path)
-    (tmp_path / "agent.safetensors").write_text("an earlier one")
-    monkeypatch.setattr(experiment, "train_agent", stop)
-    with pytest.raises(StoppedError, match="still has what it had before"):
-        args.run()
-    assert (tmp_path / "agent.safetensors").read_text() == "an earlier one"
-    assert "will be replaced once" in " ".join(capsys.readouterr().out.split())
-    with claimed(tmp_path), pytest.raises(FileError, match="one writer"):
-        args.run()
+    script = str(EXAMPLES / f"{example}.py")
+    monkeypatch.setattr(sys, "argv", [script, *arguments.split(), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(signal, "signal", lambda *args: None)  # the program's own process would be told of SIGTERM
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{example}: ")
+    assert message in error
+    assert len(error.splitlines()) == 1

@@ -33,7 +33,6 @@ from latent_rl.agents.commands.setting import Process, Setting
 from latent_rl.agents.commands.solve import Solve
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs import IDS, Core, EnvConfig, LatentReasoningEnv, register
-from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError, PuzzleError, UnexpectedArgumentError, UnknownNameError
 from latent_rl.reasoners.checkpoint import default_reasoner, shipped_reasoners
 from latent_rl.tasks.registry import TASKS, make_task
@@ -188,15 +187,16 @@ class TestOneDescription:
             "LatentVecEnv": LatentVecEnv(Core(task, reasoner), 1).core,
             "gym.make": gym.make("LatentReasoning-v0", task=task, reasoner=reasoner).unwrapped.core,
             "gym.make_vec": gym.make_vec("LatentReasoning-v0", task=task, reasoner=reasoner).core,
-            "command line": Process(task=task).make_core(reasoner),
-            "comparison": Setting(task=task).make_core(reasoner),
+            "command line": Core(Process(task=task).env_config(), reasoner),
+            "comparison": Setting(process=Process(task=task)).make_core(reasoner),
         }
         for env_id in (env_id for env_id, known in IDS.items() if known == task):
             cores[env_id] = gym.make(env_id, reasoner=reasoner).unwrapped.core
         for door, core in cores.items():
             assert replace(core.config, reasoner=reasoner) == expected, door
             assert (core.horizon, core.cost_per_pass) == (expected.horizon, expected.cost_per_pass), door
-        assert replace(Solve(task=task).env_config(), reasoner=reasoner) == replace(expected, reward="sparse")
+        solving = Solve(process=Process(task=task)).env_config()
+        assert replace(solving, reasoner=reasoner) == replace(expected, reward="sparse")
 
     def test_what_is_known_of_some_tasks(self) -> None:
         assert {name: EnvConfig.for_task(name).horizon for name in ("sudoku4x4", "sudoku9x9-hard", "maze20")} == {
@@ -556,13 +556,13 @@ class TestSB3:
 
     def test_a_recorded_core_pickles_what_it_recorded(self) -> None:
         pool = TASK.puzzles("test")[:5]
-        env = LatentVecEnv(RecordedCore(TASK, random_reasoner(), pool=pool, num_views=2, horizon=8), 3)
+        env = LatentVecEnv(random_core().recording(pool, num_views=2), 3)
         env.seed(0)
         env.reset()
         for _ in range(6):
             env.step(np.array([1, 2, 1]))
         other = pickle.loads(pickle.dumps(env))
-        assert other.core.num_recorded == env.core.num_recorded > 0
+        assert other.core.steps.num_recorded == env.core.steps.num_recorded > 0
         for _ in range(9):
             one, two = env.step(np.array([1, 1, 2])), other.step(np.array([1, 1, 2]))
             assert data_equivalence(without_time(list(one)), without_time(list(two)))

@@ -1,7 +1,9 @@
 """The dynamics: rewards by hand, submission, restarts, guidance, depth, horizon."""
 
+import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +11,12 @@ from helpers import TASK, Clockwork, random_core, random_reasoner
 
 from latent_rl.envs.actions import Action, Decision, make_action, make_action_mode
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.live import disturbed
+from latent_rl.envs.observations import make_feature
 from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import derive, mix, normal, uniform
-from latent_rl.types import Puzzles
+from latent_rl.types import Puzzles, Symmetry
 
 BASE = TASK.puzzles("test")[:6]
 
@@ -98,15 +101,14 @@ def test_log_likelihood_starts_at_a_uniform_guess() -> None:
 
 def test_a_restart_cant_lose_a_good_answer() -> None:
     """After a restart the reasoner knows nothing, and the submission stays."""
-    core = Core(TASK, clockwork(2), horizon=8)
+    # The stand-in knows puzzles in their own view only, so the view is made the identity.
+    task: Any = copy.copy(TASK)
+    task.symmetry = lambda draws: Symmetry.identity(len(draws), TASK.seq_len, TASK.vocab_size)
+    core = Core(task, clockwork(2), horizon=8)
     state = core.step(core.step(begin(core), decisions(6)).state, decisions(6)).state
     solved = state.submission
     assert TASK.verify(BASE.inputs, solved).all()
-    restart = decisions(6, "restart_view")
-    # The stand-in knows puzzles in their own view only, so the view is made the identity.
-    core.task = type("Plain", (), {"__getattr__": lambda self, name: getattr(TASK, name)})()
-    core.task.symmetry = lambda draws: begin(core).view
-    transition = core.step(state, restart)
+    transition = core.step(state, decisions(6, "restart_view"))
     assert not torch.equal(transition.state.prediction, solved)
     assert torch.equal(transition.state.submission, solved)
     torch.testing.assert_close(transition.reward, torch.full((6,), -0.003))
@@ -157,7 +159,7 @@ class TestCommit:
         expected = torch.where(blank & (certainty > 0.6), answers, before.inputs)
         assert torch.equal(after.inputs, expected)
         assert torch.equal(after.puzzles.inputs, BASE.inputs)
-        share = after.features[:, FEATURES.index("committed_share")]
+        share = make_feature("committed_share").of(TASK, after)[:, 0]
         torch.testing.assert_close(share, (expected != before.inputs).float().mean(1))
         assert share.min() > 0
         assert after.age.tolist() == [2] * 6
@@ -201,11 +203,11 @@ def test_noise_is_seeded_per_episode_and_step_and_has_its_size() -> None:
     quiet, one, again = (core.step(state, decisions(6, name)).state for name in ("refine", "perturb", "perturb"))
     assert torch.equal(one.carry.latent, again.carry.latent)
     assert not torch.equal(one.carry.latent, quiet.carry.latent)
-    disturbed = core._disturb(state, torch.full((6,), 0.5)).carry.latent - state.carry.latent
-    assert disturbed.std() == pytest.approx(0.5, rel=0.05)
-    later = core._disturb(quiet, torch.full((6,), 0.5)).carry.latent - quiet.carry.latent
-    assert not torch.equal(disturbed, later)
-    correlation = torch.corrcoef(disturbed.flatten(1)) - torch.eye(6)
+    noise = disturbed(state, torch.full((6,), 0.5)).carry.latent - state.carry.latent
+    assert noise.std() == pytest.approx(0.5, rel=0.05)
+    later = disturbed(quiet, torch.full((6,), 0.5)).carry.latent - quiet.carry.latent
+    assert not torch.equal(noise, later)
+    correlation = torch.corrcoef(noise.flatten(1)) - torch.eye(6)
     assert correlation.abs().max() < 0.25
     fresh = core.step(quiet, decisions(6, "restart_noise")).state
     assert fresh.age.tolist() == [1] * 6
@@ -247,7 +249,7 @@ def test_submitting_the_most_confident_answer() -> None:
     least, answers = [], []
     for _ in range(6):
         state = core.step(state, decisions(6)).state
-        least.append(state.features[:, FEATURES.index("least_confidence")])
+        least.append(state.measured.of("least_confidence")[:, 0])
         answers.append(state.prediction)
     best = torch.stack(least).argmax(0)
     assert torch.equal(state.submission, torch.stack(answers)[best, torch.arange(6)])
@@ -286,7 +288,7 @@ def test_rows_do_not_touch_each_other() -> None:
         alone = core.step(start.select(pick), mixed.select(pick))
         torch.testing.assert_close(alone.reward, together.reward[pick])
         assert torch.equal(alone.state.prediction, together.state.prediction[pick])
-        torch.testing.assert_close(alone.state.features, together.state.features[pick], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(core.observe(alone.state), core.observe(together.state)[pick], atol=1e-5, rtol=1e-5)
 
 
 def test_action_modes_decode_to_what_they_say() -> None:

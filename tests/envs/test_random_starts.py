@@ -12,7 +12,7 @@ TASK = make_task("sudoku4x4")
 
 def core() -> Core:
     torch.manual_seed(0)
-    config = SymbolsConfig(**vars(TASK.board), width=8)
+    config = SymbolsConfig(**vars(TASK.shape), width=8)
     reasoner = Symbols(config, compute_dtype=torch.float32).requires_grad_(False).eval()
     return Core(TASK, reasoner, horizon=12, actions=("halt", "refine", "restart_noise", "restart_view"))
 

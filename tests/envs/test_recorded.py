@@ -7,16 +7,16 @@ import pytest
 import torch
 from helpers import TASK, random_core, random_reasoner
 
-from latent_rl.agents.baselines import RandomPolicy
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import RandomPolicy
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs.actions import ACTIONS
 from latent_rl.envs.core import Core
-from latent_rl.envs.recorded import RecordedCore
 from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import episode_keys
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.trm import TRM
+from latent_rl.types import Puzzles
 
 POOL = TASK.puzzles("test")[:5]
 
@@ -35,8 +35,8 @@ class Counting:
         return self.inner.step(inputs, *args, **kwargs)
 
 
-def recorded(**arguments: object) -> RecordedCore:
-    return RecordedCore(TASK, random_reasoner(), pool=POOL, **{"horizon": 8, **arguments})
+def recorded(pool: Puzzles = POOL, num_views: int = 8, seed: int = 0, **arguments: object) -> Core:
+    return random_core(**arguments).recording(pool, num_views=num_views, seed=seed)
 
 
 @pytest.mark.parametrize("reward", ["token_accuracy", "log_likelihood", "constraints"])
@@ -63,36 +63,37 @@ def test_every_step_equals_the_live_core(reward: str, observation: str) -> None:
 
 def test_no_step_is_run_twice() -> None:
     reasoner = Counting()
-    table = RecordedCore(TASK, reasoner, pool=POOL, num_views=2, horizon=8)
+    table = Core(TASK, reasoner, horizon=8).recording(POOL, num_views=2)
     env = LatentVecEnv(table, 16)
     for _ in range(2):
-        before, recorded = reasoner.rows, table.num_recorded
+        before, recorded = reasoner.rows, table.steps.num_recorded
         random = np.random.default_rng(0)
         env.seed(0)
         env.reset()
         for _ in range(200):
             env.step(random.integers(1, 3, size=16))
     assert reasoner.rows == before
-    assert table.num_recorded == recorded <= 5 * 2 * 8
+    assert table.steps.num_recorded == recorded <= 5 * 2 * 8
 
 
 @pytest.mark.parametrize("reasoner", [random_reasoner(), load_reasoner("sudoku4x4")], ids=["float32", "shipped"])
 def test_a_record_does_not_depend_on_what_was_asked_for_before(reasoner: TRM) -> None:
     """To the last bit: a comparison that was killed must end as one that was not."""
-    pool = TASK.puzzles("test")[:60]
-    tables = [RecordedCore(TASK, reasoner, pool=pool, num_views=3, horizon=8) for _ in range(2)]
-    for table, size, seed in zip(tables, (60, 7), (0, 1), strict=True):
+    pool = TASK.puzzles("test")[:30]
+    tables = [Core(TASK, reasoner, horizon=8).recording(pool, num_views=3) for _ in range(2)]
+    for table, size, seed in zip(tables, (30, 7), (0, 1), strict=True):
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(1000 // size):
+        for _ in range(400 // size):
             state = table.start(torch.randint(2**40, (size,), generator=generator))
             for _ in range(8):
                 decision = table.mode.decode(torch.randint(1, 3, (size,), generator=generator))
                 state = table.step(state, decision).state
-    steps = torch.minimum(tables[0]._length, tables[1]._length)
+    records = [table.steps.record for table in tables]
+    steps = torch.minimum(records[0].length, records[1].length)
     both = torch.arange(8) < steps[:, None]
     assert both.sum() > 200
-    for name in ("_answers", "_potential", "_shown"):
-        one, other = (getattr(table, name)[both] for table in tables)
+    for name in ("answers", "potential", "measured"):
+        one, other = (getattr(record, name)[both] for record in records)
         assert torch.equal(one, other), name
 
 
@@ -125,6 +126,7 @@ def test_views_repeat_after_their_number() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [{"actions": ("halt", "refine", name)} for name in ACTIONS if name not in ("halt", "refine", "restart_view")]
+    + [{"actions": mode} for mode in ("joint", "continuous")]
     + [{"observation": "latent"}, {"num_views": 0}, {"num_views": 2.5}],
 )
 def test_what_needs_the_live_core_is_refused(arguments: dict) -> None:
@@ -142,10 +144,6 @@ def test_steps_recorded_by_a_copy_cost_what_they_cost() -> None:
     assert first.passes.tolist() == [3] * 5
 
 
-def test_it_is_a_core_like_any_other() -> None:
-    assert isinstance(recorded(), Core)
-
-
 @pytest.mark.parametrize("horizon", [4, 11])
 def test_another_horizon_equals_the_live_core(horizon: int) -> None:
     recorded_before, live = recorded(), random_core(horizon=horizon)
@@ -158,7 +156,7 @@ def test_another_horizon_equals_the_live_core(horizon: int) -> None:
         states = [transition.state for transition in transitions]
         torch.testing.assert_close(table.observe(states[0]), live.observe(states[1]), atol=1e-4, rtol=1e-4)
         assert transitions[0].terminated.tolist() == [step == horizon] * 4
-    assert recorded_before.num_recorded > 0
+    assert recorded_before.steps.num_recorded > 0
 
 
 def test_other_puzzles_and_other_seeds_are_refused() -> None:
@@ -184,12 +182,10 @@ def test_other_puzzles_and_other_seeds_are_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "test"}, "come from the pool alone; got split"),
-        ({"puzzles": POOL}, "come from the pool alone; got puzzles"),
         ({"horizon": 10**9}, "must fit into memory"),
         ({"pool": POOL.select(torch.arange(0))}, "at least one puzzle"),
     ],
 )
 def test_what_a_record_cannot_be_made_of(arguments: dict, message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
-        RecordedCore(TASK, random_reasoner(), **{"pool": POOL, **arguments})
+        recorded(**arguments)

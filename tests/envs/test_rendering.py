@@ -17,19 +17,24 @@ from helpers import TASK, Clockwork, every_task, random_core, random_reasoner
 from PIL import Image
 from torch import Tensor
 
-from latent_rl.agents.baselines import Baseline
-from latent_rl.agents.report.comparison import plot
+from latent_rl.agents.evaluate import Outcome
+from latent_rl.agents.report.figure import draw
 from latent_rl.agents.report.replay import Frame, frames, write_gif
+from latent_rl.agents.report.rows import report_row
+from latent_rl.agents.rules import RulePolicy
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.agents.solver import Solver
 from latent_rl.envs import IDS, LatentReasoningEnv, LatentReasoningVectorEnv
-from latent_rl.envs.boards import Board, boards_of, layout_of, plain, wrong_cells
 from latent_rl.envs.core import Core
-from latent_rl.envs.pictures import cell_size, picture
-from latent_rl.envs.rendering import RENDER_MODES, page
+from latent_rl.envs.rendering.boards import Board, boards_of, plain, wrong_cells
+from latent_rl.envs.rendering.layout import layout_of
+from latent_rl.envs.rendering.pictures import cell_size, picture
+from latent_rl.envs.rendering.screen import RENDER_MODES
+from latent_rl.envs.rendering.terminal import page
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import write_diagnosis
+from latent_rl.figures import png
 from latent_rl.randomness import episode_keys
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import make_task
@@ -603,9 +608,10 @@ def test_torchrl_takes_pixels() -> None:
 def test_drawing_leaves_matplotlib_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Notebooks have a backend of their own, which pyplot would load and `matplotlib.use` would switch."""
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it fails
-    row = {"agent": "ppo", "solved_rate": 0.5, "solved_low": 0.4, "solved_high": 0.6, "mean_passes": 9.0}
+    solved = np.array([True, False])
+    row = report_row(Outcome("ppo", solved, *[np.array([9, 3])] * 3, solved.astype(float)), seed=0)
     with matplotlib.rc_context({"backend": "svg"}):
-        plot(tmp_path / "comparison.png", "title", [row], ["ppo"])
+        (tmp_path / "comparison.png").write_bytes(png(draw("title", [row], ["ppo"]), dpi=150))
         write_diagnosis(tmp_path, "title", diagnose(random_reasoner(), TASK, BASE, 2))
         picture(play(random_core(), [REFINE])[1])
         assert matplotlib.get_backend(auto_select=False) == "svg"
@@ -657,7 +663,7 @@ def test_a_replay_submits_what_the_policy_wants_submitted() -> None:
 
 def test_a_gif_has_one_picture_a_frame(tmp_path: Path) -> None:
     core = random_core()
-    policy = Baseline("twice", core.mode, lambda state: state.step >= 2)
+    policy = RulePolicy("twice", core.mode, lambda state: state.step >= 2)
     episode: list[Frame] = list(frames(core, policy, BASE[:1], torch.tensor([1])))
     write_gif(tmp_path / "a.gif", "a name that is much too long for the room that there is", episode)
     with Image.open(tmp_path / "a.gif") as gif:

@@ -31,7 +31,7 @@ def test_dead_compute_by_hand() -> None:
     """All are solved at step 4 of 8: half of the steps are dead; puzzle by puzzle 8 - (1+2+3+4)/4 of 8."""
     diagnosis = diagnose(clockwork(), TASK, BASE, 8)
     facts = diagnosis.summary()
-    assert [row["solved_rate"] for row in diagnosis.steps] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert [row.solved_rate for row in diagnosis.steps] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
     assert facts["best_step"] == facts["enough_steps"] == 4
     assert facts["dead_share"] == 0.5
     assert facts["dead_share_per_puzzle"] == pytest.approx(1 - 2.5 / 8)
@@ -48,15 +48,15 @@ def test_steps_agree_with_the_evaluation_and_the_operator() -> None:
     for row, (_, _, output) in zip(diagnosis.steps, unroll(reasoner, BASE, 3), strict=True):
         margin = advantage_margin(output.reference_logits, output.conditional_logits, BASE.labels)
         expected = torch.stack([m[o].mean() for m, o in zip(margin, is_open, strict=True)]).mean()
-        assert row["margin"] == pytest.approx(expected.item(), abs=1e-4)
+        assert row.margin == pytest.approx(expected.item(), abs=1e-4)
         # Among answer tokens only: the same after blank and pad are cut out of both policies.
         cut = advantage_margin(output.reference_logits[..., 2:], output.conditional_logits[..., 2:], BASE.labels - 2)
         expected = torch.stack([m[o].mean() for m, o in zip(cut, is_open, strict=True)]).mean()
-        assert row["margin_answer_tokens"] == pytest.approx(expected.item(), abs=1e-3)
-    assert [row["guidance_scale"] for row in diagnosis.sweep] == [0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
+        assert row.margin_answer_tokens == pytest.approx(expected.item(), abs=1e-3)
+    assert [row.guidance_scale for row in diagnosis.sweep] == [0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
     at_six = evaluate_fixed(reasoner, TASK, BASE, 6).solved_rate[-1].item()
     plain_row = diagnosis.sweep[2]
-    assert plain_row["readout_solved_rate"] == plain_row["fed_back_solved_rate"] == pytest.approx(at_six)
+    assert plain_row.readout_solved_rate == plain_row.fed_back_solved_rate == pytest.approx(at_six)
 
 
 def test_noise_is_not_called_progress_and_harm_is_called_harm() -> None:

@@ -1,23 +1,25 @@
 """Contracts of the networks behind the protocol: batches, ages, HRM's two networks, what config files may lack."""
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
 import pytest
 import torch
 from helpers import TASK, random_core, random_reasoner
-from public_cases import BASE, PUZZLES, SHAPES, random_network, run, some_inputs
+from public_cases import BASE, PUZZLES, SHAPES, TRM_BASE, random_network, run, some_inputs
 
-from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
+from latent_rl.agents.rules import fixed_steps
 from latent_rl.envs.actions import Decision, make_action
 from latent_rl.errors import CheckpointError, InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
-from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.base import Reasoner, ReasonerModule
 from latent_rl.reasoners.checkpoint import CONFIG, load_reasoner, reasoner_facts, save_reasoner, seal
 from latent_rl.reasoners.hrm import HRM, HRMConfig
-from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.reasoners.network import NetworkConfig
+from latent_rl.reasoners.trm import TRMConfig
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Carry
 
@@ -106,9 +108,31 @@ def test_folders_of_before_the_new_fields_load(tmp_path) -> None:
     assert load_reasoner(tmp_path).config == reasoner.config
 
 
+def subclasses(cls: type) -> list[type]:
+    """Those of the package, of any depth."""
+    found = [deeper for each in cls.__subclasses__() for deeper in (each, *subclasses(each))]
+    return [each for each in found if each.__module__.startswith("latent_rl.")]
+
+
+@pytest.mark.parametrize("base", [ReasonerModule, NetworkConfig])
+def test_every_class_is_abstract_or_final(base: type) -> None:
+    """And no method that works is replaced: what a network does is in one place."""
+    assert len(subclasses(base)) >= 5
+    for cls in subclasses(base):
+        assert inspect.isabstract(cls) != getattr(cls, "__final__", False), cls
+        for name, method in vars(cls).items():
+            if inspect.isfunction(method) and not name.startswith("__"):
+                for parent in cls.__mro__[1:]:
+                    if parent.__module__.startswith("latent_rl.") and name in vars(parent):
+                        assert getattr(vars(parent)[name], "__isabstractmethod__", False), (cls, name, parent)
+
+
 def test_unknown_architectures_are_named(tmp_path) -> None:
-    class Other(TRM):
-        pass
+    class Other(ReasonerModule):
+        def initial_carry(self, batch_size):
+            raise NotImplementedError
+
+        step = initial_carry
 
     with pytest.raises(UnknownNameError, match="Other"):
         save_reasoner(Other(SHAPES["attention"]), tmp_path)
@@ -119,9 +143,8 @@ def test_unknown_architectures_are_named(tmp_path) -> None:
 
 
 def test_an_hrm_whose_networks_are_equal_is_a_trm() -> None:
-    config = SHAPES["attention"]
-    trm = random_network(config)
-    hrm = random_network(HRMConfig(**dataclasses.asdict(config), num_answer_layers=config.num_layers))
+    trm = random_network(SHAPES["attention"])
+    hrm = random_network(HRMConfig(**BASE, **PUZZLES, num_layers=2, num_answer_layers=2))
     hrm.load_state_dict(trm.state_dict(), strict=False)
     hrm.answer_blocks.load_state_dict(trm.blocks.state_dict())
     for one, other in zip(run(hrm, *some_inputs(), 3), run(trm, *some_inputs(), 3), strict=True):
@@ -139,7 +162,7 @@ def test_hrm_has_the_gradient_of_its_last_two_updates() -> None:
         updated, _ = single.step(inputs, first, 0, num_latent_updates=1)
     last = dataclasses.replace(first, latent=updated.latent)
 
-    def gradients(reasoner: TRM, carry: Carry, updates: int) -> dict[str, torch.Tensor]:
+    def gradients(reasoner: HRM, carry: Carry, updates: int) -> dict[str, torch.Tensor]:
         reasoner.requires_grad_(True)
         _, output = reasoner.step(inputs, carry, 0, num_latent_updates=updates)
         output.conditional_logits.square().sum().backward()
@@ -197,7 +220,7 @@ def test_every_network_runs_in_the_decision_process(name: str) -> None:
 @pytest.mark.parametrize(("positions", "equivariant"), [("none", True), ("learned", False), ("rotary", False)])
 def test_attention_without_positions_sees_a_set_of_cells(positions: str, equivariant: bool) -> None:
     """Permuted cells give permuted logits exactly where nothing says which cell is which."""
-    reasoner = random_network(TRMConfig(**BASE, mixer="attention", positions=positions))
+    reasoner = random_network(TRMConfig(**TRM_BASE, mixer="attention", positions=positions))
     (inputs, ids), order = some_inputs(), torch.arange(15, -1, -1)
     plain, permuted = run(reasoner, inputs, ids, 1), run(reasoner, inputs[:, order], ids, 1)
     same = torch.allclose(plain[0].conditional_logits[:, order], permuted[0].conditional_logits, atol=1e-5)
@@ -249,6 +272,6 @@ def test_unsuitable_puzzle_ids_are_refused() -> None:
 )
 def test_impossible_shapes_are_refused(changes: dict, message: str) -> None:
     with pytest.raises((InvalidValueError, UnknownNameError), match=message):
-        TRMConfig(**{**BASE, **PUZZLES, **changes})
+        TRMConfig(**{**TRM_BASE, **PUZZLES, **changes})
     with pytest.raises(InvalidValueError, match=r"num_answer_layers must be a whole number in \[1, 1024\]"):
         HRMConfig(**BASE, num_answer_layers=0)

@@ -5,21 +5,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TASK, random_core
+from helpers import TASK, example_source, random_core
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from latent_rl.agents.baselines import fixed_steps
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.errors import InvalidValueError
+from latent_rl.agents.rules import fixed_steps
+from latent_rl.config import from_dict
+from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.base import Reasoner
+from latent_rl.reasoners.cells import CellConfig, CellNetwork
 from latent_rl.reasoners.checkpoint import load_reasoner, make_reasoner, reasoner_facts
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig, match_depth, match_parameters
 from latent_rl.reasoners.hrm import HRMConfig
-from latent_rl.reasoners.trm import TRM, TRMConfig
+from latent_rl.reasoners.trm import TRMConfig
+from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.episodes import plan_batch, supervise
-from latent_rl.training.trainer import TrainConfig, make_optimizers, suited, train, train_batch
+from latent_rl.training.state import TrainingState
+from latent_rl.training.trainer import train
+from latent_rl.training.updates import train_batch
 
 SIZE = {"vocab_size": TASK.vocab_size, "seq_len": TASK.seq_len, "width": 16}
 INPUTS = TASK.puzzles("test").inputs[:8]
@@ -32,12 +36,12 @@ RECURSIVE = {
 EACH = pytest.mark.parametrize("name", RECURSIVE)
 
 
-def network(config: TRMConfig) -> TRM:
+def network(config: CellConfig) -> CellNetwork:
     torch.manual_seed(0)
     return make_reasoner(config, torch.float32)
 
 
-def applications(reasoner: TRM, num_steps: int) -> tuple[int, int]:
+def applications(reasoner: CellNetwork, num_steps: int) -> tuple[int, int]:
     """How many blocks are applied in so many steps, and how many different ones they are."""
     applied: list[int] = []
     for name, module in reasoner.named_modules():
@@ -73,7 +77,7 @@ def test_parameters_are_those_of_the_recursive_reasoner(name: str) -> None:
     """All but the embeddings of steps and predictions and the second halting logit, for which it has no use."""
     recursive, matched = network(RECURSIVE[name]), network(match_parameters(RECURSIVE[name]))
     extra = sum(p.numel() for key, p in recursive.named_parameters() if key in ("embed_step", "embed_prediction"))
-    if RECURSIVE[name].continue_head:
+    if recursive.config.continue_head:
         extra += RECURSIVE[name].width + 1
     assert num_parameters(matched) == num_parameters(recursive) - extra
     assert extra < 0.05 * num_parameters(recursive)
@@ -121,13 +125,17 @@ def test_every_weight_learns() -> None:
         {"feedback": True},
         {"input_feedback": True},
         {"continue_head": True},
-        {"num_passes": 0},
     ],
 )
 def test_recursion_can_not_be_asked_for(changes: dict) -> None:
     (name,) = changes
-    with pytest.raises(InvalidValueError, match=f"FeedForwardConfig.{name} must be"):
-        FeedForwardConfig(**SIZE, **changes)
+    with pytest.raises(UnknownNameError, match=f"unknown FeedForwardConfig field '{name}'"):
+        from_dict(FeedForwardConfig, SIZE | changes)
+
+
+def test_it_counts_as_a_pass_at_least() -> None:
+    with pytest.raises(InvalidValueError, match=r"FeedForwardConfig\.num_passes must be"):
+        FeedForwardConfig(**SIZE, num_passes=0)
 
 
 def test_what_only_recursion_can_use_is_off_or_refused() -> None:
@@ -175,8 +183,8 @@ def test_the_decision_process_equals_fixed_decoding() -> None:
 def test_eight_puzzles_can_be_learned_by_heart() -> None:
     config = TrainConfig(task="sudoku4x4", num_batches=300, batch_size=8, warmup_steps=20, extended_fraction=0.0)
     reasoner = network(match_depth(TRMConfig(**SIZE | {"width": 64}, num_supervision_steps=2)))
-    optimizers, average = make_optimizers(config, reasoner), AveragedModel(reasoner)
-    plan = plan_batch(config, TASK, TASK.puzzles("train"), 1, 0)
-    for batch in range(300):
-        metrics = train_batch(reasoner, average, optimizers, config, supervise(reasoner, plan, config), batch)
+    source = example_source(config)
+    state, plan = TrainingState.begin(source, reasoner), plan_batch(source, reasoner, 0)
+    for _ in range(300):
+        metrics = train_batch(state, supervise(reasoner, plan, config))
     assert metrics["train/exact_accuracy"] == 1

@@ -15,11 +15,24 @@ import torch
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from public_cases import BASE, FOLDERS, GOLDEN, PUZZLES, SHAPES, expected, random_network, restated, run, some_inputs
+from public_cases import (
+    BASE,
+    FOLDERS,
+    GOLDEN,
+    PUZZLES,
+    SHAPES,
+    TRM_BASE,
+    expected,
+    random_network,
+    restated,
+    run,
+    some_inputs,
+)
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import CheckpointError, InvalidValueError, MissingExtraError
-from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
+from latent_rl.reasoners.checkpoint import load_reasoner, make_reasoner, reasoner_facts
+from latent_rl.reasoners.feedforward import FeedForwardConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.public.checkpoints import CONFIG, DATASET, export_public_checkpoint, load_public_checkpoint
 from latent_rl.reasoners.public.weights import find_weights, read_weights
@@ -133,17 +146,25 @@ def test_golden_folders_are_exported_as_they_were(name: str, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (TRMConfig(**BASE), "mixer='mlp'"),
-        (TRMConfig(**BASE, mixer="attention", feedback=True), "feedback=True"),
-        (TRMConfig(**{**BASE, "step_embedding": True}, mixer="attention"), "step_embedding=True"),
+        (TRMConfig(**TRM_BASE), "mixer='mlp'"),
+        (TRMConfig(**TRM_BASE, mixer="attention", feedback=True), "feedback=True"),
+        (TRMConfig(**{**TRM_BASE, "step_embedding": True}, mixer="attention"), "step_embedding=True"),
         (HRMConfig(**{**BASE, **PUZZLES, "num_puzzle_positions": 3}), "num_puzzle_positions=3"),
         (HRMConfig(**BASE, mixer="mlp_cell_norm"), "mixer='mlp_cell_norm'"),
     ],
 )
-def test_networks_that_the_public_code_lacks_are_not_exported(config: TRMConfig, message: str, tmp_path) -> None:
+def test_networks_that_the_public_code_lacks_are_not_exported(
+    config: TRMConfig | HRMConfig, message: str, tmp_path
+) -> None:
     with pytest.raises(InvalidValueError, match=message):
         export_public_checkpoint(random_network(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_without_recursion_is_not_exported(tmp_path: Path) -> None:
+    reasoner = make_reasoner(FeedForwardConfig(vocab_size=6, seq_len=16, width=16))
+    with pytest.raises(InvalidValueError, match="a TRM or an HRM; got a FeedForward"):
+        export_public_checkpoint(reasoner, tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_an_export_never_replaces_a_run(tmp_path) -> None:

@@ -18,7 +18,7 @@ from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner, shipped
 from latent_rl.reasoners.layers import BLOCKS, Attention, SwiGLU, gated, rms_norm, swiglu_width
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.registry import make_task
-from latent_rl.types import Board
+from latent_rl.types import TaskShape
 
 BASE = TASK.puzzles("test")[:8]
 VARIANTS = [
@@ -144,7 +144,10 @@ class TestConvolution:
 
     def test_it_runs_on_boards_of_any_size(self) -> None:
         reasoner = random_reasoner(mixer="convolution")
-        whole, corner = reasoner.fitted_to(Board(TASK.vocab_size, 100)), reasoner.fitted_to(Board(TASK.vocab_size, 49))
+        whole, corner = (
+            reasoner.resized(TaskShape(TASK.vocab_size, 100)),
+            reasoner.resized(TaskShape(TASK.vocab_size, 49)),
+        )
         assert whole is not None
         assert corner is not None
         boards = torch.randint(1, TASK.vocab_size, (4, 10, 10))
@@ -155,12 +158,14 @@ class TestConvolution:
         torch.testing.assert_close(wide.view(4, 10, 10, -1)[:, :4, :4], near)
 
     def test_others_are_tied_to_their_size(self) -> None:
-        assert random_reasoner().fitted_to(Board(TASK.vocab_size, 100)) is None
-        assert random_reasoner(mixer="convolution", positions="learned").fitted_to(Board(TASK.vocab_size, 100)) is None
+        assert random_reasoner().resized(TaskShape(TASK.vocab_size, 100)) is None
+        assert (
+            random_reasoner(mixer="convolution", positions="learned").resized(TaskShape(TASK.vocab_size, 100)) is None
+        )
 
     def test_a_board_must_be_square(self) -> None:
         with pytest.raises(InvalidValueError, match="needs a square board; got 12 positions"):
-            random_reasoner(make_task("sudoku6x6"), mixer="convolution").fitted_to(Board(8, 12))
+            random_reasoner(make_task("sudoku6x6"), mixer="convolution").resized(TaskShape(8, 12))
 
 
 def test_cycles_repeat_the_recursion() -> None:
@@ -260,7 +265,7 @@ def test_gradients_of_pieces_add_up(count: int, sizes: list[int], monkeypatch: p
     monkeypatch.setattr(engine, "SMALL_STATE", 0)
     reasoner, rows, met = random_reasoner().requires_grad_(True), torch.arange(count) % len(BASE), []
     monkeypatch.setattr(
-        reasoner, "_embed", lambda *args, embed=reasoner._embed: met.append(len(args[0])) or embed(*args)
+        reasoner, "embed", lambda rows, embed=reasoner.embed: met.append(len(rows.inputs)) or embed(rows)
     )
 
     def gradients() -> list[torch.Tensor]:

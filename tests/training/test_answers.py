@@ -12,8 +12,10 @@ from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.base import draw_symmetry
 from latent_rl.tasks.registry import make_task
-from latent_rl.training.answers import aim_of, nearest
+from latent_rl.training.answers import nearest
+from latent_rl.training.batches import ExampleSource
 from latent_rl.training.episodes import Episodes
+from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.replacement import Replacement
 from latent_rl.training.trainer import TrainConfig, train
 
@@ -49,25 +51,24 @@ def test_the_nearest_answer_is_the_likeliest_of_the_right_ones() -> None:
 
 
 def test_a_board_without_an_answer_keeps_its_label() -> None:
-    impossible = QUEENS.read_grid("QQ" + "." * 62)[None]  # type: ignore[attr-defined]
+    impossible = QUEENS.read_grid("QQ" + "." * 62)[None]
     label = torch.full_like(impossible, 2)
-    assert torch.equal(aim_of("nearest", QUEENS)(impossible, label, torch.zeros(1, 64, 3)), label)
+    assert torch.equal(nearest(QUEENS, impossible, label, torch.zeros(1, 64, 3)), label)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batching", [Episodes, Replacement])
-def test_batches_learn_the_answer_that_is_nearest_now(batching: type) -> None:
-    """Targets verify and are now and then another answer than the label, from the same draws."""
-    kind = "episodes" if batching is Episodes else "replacement"
-    puzzles, reasoner = QUEENS.puzzles("train"), random_reasoner(QUEENS)
-    aimed, labelled = (
-        batching(replace(CONFIG, batching=kind, answers=answers), QUEENS, puzzles, reasoner).steps(0)
-        for answers in ("nearest", "label")
-    )
-    step, other = next(iter(aimed)), next(iter(labelled))
-    assert torch.equal(step.targets, step.labels)
-    assert QUEENS.verify(torch.ones_like(step.labels), step.labels).all()
-    differs = (step.labels != other.labels).any(1)
+def test_steps_learn_the_answer_that_is_nearest_now(batching: type) -> None:
+    """The loss is that of right answers, which are now and then others than the labels."""
+    reasoner, objective = random_reasoner(QUEENS), LabelObjective(CONFIG, QUEENS)
+    step = next(batching(ExampleSource(CONFIG, QUEENS, QUEENS.puzzles("train"), objective), reasoner).steps(0))
+    answers = objective.answers(step.puzzles, step.output)
+    assert QUEENS.verify(step.puzzles.inputs, answers).all()
+    differs = (answers != step.puzzles.labels).any(1)
     assert 0 < differs.sum() < len(differs)
+    expected = LabelObjective(replace(CONFIG, answers="label"), QUEENS).loss(
+        replace(step, targets=answers, puzzles=replace(step.puzzles, labels=answers))
+    )
+    assert objective.loss(step) == expected
 
 
 def test_views_of_a_board_have_views_of_its_answers() -> None:
@@ -81,7 +82,7 @@ def test_views_of_a_board_have_views_of_its_answers() -> None:
 
 def test_who_can_not_is_told() -> None:
     with pytest.raises(InvalidValueError, match="knows all answers of its puzzles, by a method answers; sudoku4x4"):
-        aim_of("nearest", make_task("sudoku4x4"))
+        LabelObjective(CONFIG, make_task("sudoku4x4"))
     with pytest.raises(InvalidValueError, match='needs targets "final"'):
         replace(CONFIG, targets="dis")
 
@@ -93,7 +94,7 @@ def test_it_learns_queens(tmp_path: Path) -> None:
     solved = {}
     for answers in ("nearest", "label"):
         torch.manual_seed(0)
-        network = Symbols(SymbolsConfig(**vars(task.board), width=16), torch.float32)
+        network = Symbols(SymbolsConfig(**vars(task.shape), width=16), torch.float32)
         config = replace(CONFIG, answers=answers, num_batches=150, batch_size=32, muon_lr=5e-3)
         trained = train(config, network, tmp_path / answers)
         solved[answers] = evaluate_fixed(trained, task, task.puzzles("test"), 16).solved_rate[-1].item()

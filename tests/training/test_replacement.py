@@ -6,23 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TASK, random_reasoner, undecided
+from helpers import TASK, example_source, random_reasoner, undecided
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM
-from latent_rl.training.batches import Supervised
+from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.episodes import plan_batch, supervise
 from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET, step_loss
+from latent_rl.training.objectives import LabelObjective, Supervised
 from latent_rl.training.optim import warmup_cosine
-from latent_rl.training.replacement import Replacement, Slots, draw_slots, most_steps, run_step
+from latent_rl.training.replacement import Replacement, Slots, draw_slots, flat, most_steps, run_step
+from latent_rl.training.state import TrainingState
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.training.trainer import TrainConfig, make_optimizers, suited, train_batch
+from latent_rl.training.updates import train_batch
 from latent_rl.types import Carry, ReasonerOutput, Symmetry
 
 CONFIG = TrainConfig(task="sudoku4x4", batching="replacement", batch_size=16, halt_exploration=0.5, num_batches=6)
@@ -52,7 +53,7 @@ class Scripted:
 
 def scripted_run(num_batches: int) -> list[tuple[Slots, Supervised, Slots]]:
     """Every step's slots before it, what it says, and the slots after it."""
-    batching, log = Replacement(CONFIG, TASK, TRAIN, Scripted()), []
+    batching, log = Replacement(example_source(CONFIG), Scripted()), []
     for batch in range(num_batches):
         before = batching.slots
         for supervised in batching.steps(batch):
@@ -67,17 +68,18 @@ def test_a_puzzle_leaves_when_it_may_and_nobody_else_is_disturbed() -> None:
     seen_ages = set()
     for before, supervised, after in scripted_run(12):
         age = before.age + 1
-        leaves = (age >= 5) | ((age >= Scripted.wanted(before.inputs)) & (age >= before.minimum))
+        leaves = (age >= 5) | ((age >= Scripted.wanted(before.puzzles.inputs)) & (age >= before.minimum))
         assert supervised.finished.tolist() == age[leaves].tolist()
         assert after.age.tolist() == torch.where(leaves, 0, age).tolist()
         # The stand-in counts the steps of each row's state: none were lost, none were handed on.
         assert torch.equal(after.carry.answer, after.age.float()[:, None, None].expand(-1, 16, 1))
-        for name in ("inputs", "labels", "path", "minimum"):
-            assert torch.equal(getattr(after, name)[~leaves], getattr(before, name)[~leaves]), name
-        fresh = (after.inputs != before.inputs).any(1)
+        for name, value in flat(after).items():
+            if name != "age" and not name.startswith("carry/"):
+                assert torch.equal(value[~leaves], flat(before)[name][~leaves]), name
+        fresh = (after.puzzles.inputs != before.puzzles.inputs).any(1)
         assert torch.equal(fresh, leaves)
-        assert (after.path[:, -1] == after.labels).all()
-        assert TASK.verify(after.inputs, after.labels).all()
+        assert (after.path[:, -1] == after.puzzles.labels).all()
+        assert TASK.verify(after.puzzles.inputs, after.puzzles.labels).all()
         seen_ages.add(tuple(sorted(set(before.age.tolist()))))
     assert max(map(len, seen_ages)) >= 4, "a batch should hold puzzles of many ages"
 
@@ -95,15 +97,15 @@ class Solver(Scripted):
 
 def test_a_solved_puzzle_stays_for_one_step_more_and_a_hard_one_up_to_its_limit() -> None:
     config = dataclasses.replace(CONFIG, leaves="solved", extended_depth=11, extended_from=0.5, halt_weight=0.0)
-    batching = Replacement(config, TASK, TRAIN, Solver())
+    batching = Replacement(example_source(config), Solver())
     reasons, ages = set(), set()
     for batch in range(6):
         before = batching.slots
         for supervised in batching.steps(batch):
-            age, wanted = before.age + 1, Solver.wanted(before.inputs)
+            age, wanted = before.age + 1, Solver.wanted(before.puzzles.inputs)
             is_solved, is_old = age == wanted + 1, age == before.limit
             assert supervised.finished.tolist() == age[is_solved | is_old].tolist()
-            assert torch.equal(supervised.targets, before.labels)  # the last of the path, at any age
+            assert torch.equal(supervised.targets, before.puzzles.labels)  # the last of the path, at any age
             before = batching.slots
             assert before.age.tolist() == torch.where(is_solved | is_old, 0, age).tolist()
             reasons |= set(zip(is_solved.tolist(), is_old.tolist(), strict=True))
@@ -115,7 +117,7 @@ def test_a_solved_puzzle_stays_for_one_step_more_and_a_hard_one_up_to_its_limit(
 def test_limits_grow_from_n_sup_to_the_extended_depth() -> None:
     config = dataclasses.replace(CONFIG, leaves="solved", extended_depth=11, extended_from=0.5, num_batches=8)
     assert [most_steps(config, 5, number) for number in (0, 10, 20, 30)] == [5, 8, 11, 11]  # of 40 steps
-    limit = draw_slots(config, TASK, TRAIN, random_reasoner(), 4000, 10**6).limit
+    limit = draw_slots(example_source(config), random_reasoner(), 4000, 10**6).limit
     counts = torch.bincount(limit, minlength=12) / 4000
     assert counts[0] == 0
     assert counts[1:].tolist() == pytest.approx([1 / 11] * 11, abs=0.02)
@@ -124,7 +126,7 @@ def test_limits_grow_from_n_sup_to_the_extended_depth() -> None:
 
 
 def test_a_slot_never_gets_the_same_puzzles_again() -> None:
-    inputs = torch.cat([after.inputs[after.age == 0] for _, _, after in scripted_run(12)])
+    inputs = torch.cat([after.puzzles.inputs[after.age == 0] for _, _, after in scripted_run(12)])
     assert len(inputs) > 200
     assert len(inputs.unique(dim=0)) > 0.99 * len(inputs)
 
@@ -132,7 +134,7 @@ def test_a_slot_never_gets_the_same_puzzles_again() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_minima_are_uniform_for_the_share_that_explores(share: float) -> None:
     config = dataclasses.replace(CONFIG, halt_exploration=share)
-    minimum = draw_slots(config, TASK, TRAIN, random_reasoner(), 4000, 0).minimum
+    minimum = draw_slots(example_source(config), random_reasoner(), 4000, 0).minimum
     counts = torch.bincount(minimum, minlength=7) / 4000
     assert counts[0] == 0
     expected = [1 - share, *[share / 5] * 5]
@@ -143,7 +145,7 @@ def test_minima_are_uniform_for_the_share_that_explores(share: float) -> None:
 def test_fresh_puzzles_depend_on_seed_and_number_alone() -> None:
     reasoner = random_reasoner()
     one, same, later, other = (
-        draw_slots(dataclasses.replace(CONFIG, seed=seed), TASK, TRAIN, reasoner, 4, number).inputs
+        draw_slots(example_source(dataclasses.replace(CONFIG, seed=seed)), reasoner, 4, number).puzzles.inputs
         for seed, number in [(0, 3), (0, 3), (0, 4), (1, 3)]
     )
     assert torch.equal(one, same)
@@ -158,18 +160,16 @@ def test_it_equals_a_loop_written_by_hand() -> None:
     def start() -> TRM:
         return undecided(random_reasoner(num_supervision_steps=4))
 
-    reasoner = start()
-    average, optimizers = AveragedModel(reasoner), make_optimizers(config, reasoner)
-    batching = Replacement(config, TASK, TRAIN, reasoner)
-    metrics = [
-        train_batch(reasoner, average, optimizers, config, batching.steps(batch), 4 * batch) for batch in range(4)
-    ]
+    state = TrainingState.begin(example_source(config), start())
+    batching = state.batching
+    assert isinstance(batching, Replacement)
+    metrics = [train_batch(state, batching.steps(batch)) for batch in range(4)]
 
     by_hand = start()
     optimizer = torch.optim.AdamW(by_hand.parameters(), betas=(0.9, 0.95), weight_decay=config.weight_decay)
 
     def fresh(count: int, number: int) -> list[Slots]:
-        drawn = draw_slots(config, TASK, TRAIN, by_hand, count, number)
+        drawn = draw_slots(example_source(config), by_hand, count, number)
         return [drawn.select(torch.tensor([row])) for row in range(count)]
 
     puzzles = fresh(5, 0)
@@ -180,8 +180,8 @@ def test_it_equals_a_loop_written_by_hand() -> None:
             loss, stays, gone = torch.zeros(()), {}, []
             for slot, puzzle in enumerate(puzzles):
                 age = int(puzzle.age)
-                carry, output = by_hand.step(puzzle.inputs, puzzle.carry, age)
-                logits, right = output.conditional_logits[0], float(carry.prediction.equal(puzzle.labels))
+                carry, output = by_hand.step(puzzle.puzzles.inputs, puzzle.carry, age)
+                logits, right = output.conditional_logits[0], float(carry.prediction.equal(puzzle.puzzles.labels))
                 loss = loss + weights[age] * F.cross_entropy(logits, puzzle.path[0, age]) / 5
                 sure = output.halt_logit.sigmoid()[0]
                 loss = loss - 0.5 * (right * sure.log() + (1 - right) * (1 - sure).log()) / 5
@@ -201,12 +201,12 @@ def test_it_equals_a_loop_written_by_hand() -> None:
         assert metrics[batch]["train/mean_steps"] == pytest.approx(sum(ages) / len(ages))
         assert metrics[batch]["train/examples"] == len(ages)
     assert batching.slots.age.tolist() == [int(puzzle.age) for puzzle in puzzles]
-    assert torch.equal(batching.slots.inputs, torch.cat([puzzle.inputs for puzzle in puzzles]))
+    assert torch.equal(batching.slots.puzzles.inputs, torch.cat([puzzle.puzzles.inputs for puzzle in puzzles]))
     assert len({metric["train/mean_steps"] for metric in metrics}) > 1
 
 
 def test_the_slots_survive_being_saved() -> None:
-    batching, other = (Replacement(CONFIG, TASK, TRAIN, undecided(random_reasoner())) for _ in range(2))
+    batching, other = (Replacement(example_source(CONFIG), undecided(random_reasoner())) for _ in range(2))
     with torch.no_grad():
         for _ in batching.steps(0):
             pass
@@ -215,7 +215,7 @@ def test_the_slots_survive_being_saved() -> None:
     with torch.no_grad():
         for mine, theirs in zip(batching.steps(1), other.steps(1), strict=True):
             assert torch.equal(mine.output.conditional_logits, theirs.output.conditional_logits)
-            assert torch.equal(mine.labels, theirs.labels)
+            assert torch.equal(mine.puzzles.labels, theirs.puzzles.labels)
             assert torch.equal(mine.finished, theirs.finished)
 
 
@@ -253,13 +253,13 @@ def test_halting_is_decided_against_zero_or_against_going_on(
     assert wants_halt(output, has_continue_value=True).tolist() == [compared]
 
 
-def small_hrm() -> TRM:
+def small_hrm() -> HRM:
     torch.manual_seed(0)
     shape = HRMConfig(vocab_size=TASK.vocab_size, seq_len=TASK.seq_len, width=16, num_supervision_steps=3)
     return undecided(HRM(shape, torch.float32))
 
 
-def value_by_hand(reasoner: TRM, inputs: Tensor, carry: Carry, index: int, row: int, is_last: bool) -> float:
+def value_by_hand(reasoner: HRM, inputs: Tensor, carry: Carry, index: int, row: int, is_last: bool) -> float:
     _, following = reasoner.step(inputs, carry, index)
     halt, go_on = following.halt_logit[row].item(), following.continue_logit[row].item()
     return 1 / (1 + math.exp(-(halt if is_last else max(halt, go_on))))
@@ -271,30 +271,30 @@ def test_the_continue_target_is_the_value_of_the_next_step(prefers_halt: bool) -
     reasoner, config = small_hrm(), dataclasses.replace(CONFIG, continue_target=True)
     if not prefers_halt:
         reasoner.halt_head.weight.data = reasoner.halt_head.weight.data.flip(0)
-    slots = draw_slots(config, TASK, TRAIN, reasoner, 12, 0)
+    slots = draw_slots(example_source(config), reasoner, 12, 0)
     slots = dataclasses.replace(slots, age=torch.arange(12) % 3)
-    after, _, supervised = run_step(config, reasoner, slots)
+    after, _, supervised = run_step(config, LabelObjective(config, TASK), reasoner, slots)
     assert not supervised.continue_target.requires_grad
     expected = [
-        value_by_hand(reasoner, slots.inputs, after.carry, int(age) + 1, row, is_last=bool(age == 2))
+        value_by_hand(reasoner, slots.puzzles.inputs, after.carry, int(age) + 1, row, is_last=bool(age == 2))
         for row, age in enumerate(slots.age)
     ]
     assert supervised.continue_target.tolist() == pytest.approx(expected, rel=1e-4)
-    never_last = continue_target(reasoner, slots.inputs, after.carry, after.age, False)
+    never_last = continue_target(reasoner, slots.puzzles.inputs, after.carry, after.age, False)
     assert torch.equal(never_last, supervised.continue_target) == prefers_halt
 
 
 def test_episodes_train_the_continue_head_too() -> None:
     reasoner = small_hrm()
     config = TrainConfig(task="sudoku4x4", batch_size=4, continue_target=True, extended_fraction=0.0)
-    plan = plan_batch(config, TASK, TRAIN, 3, 0)
+    plan = plan_batch(example_source(config), reasoner, 0)
     plan = dataclasses.replace(plan, midway=-1)
     carry = reasoner.initial_carry(4)
     for index, step in enumerate(supervise(reasoner, plan, config)):
         carry, output = reasoner.step(plan.puzzles.inputs, carry, index)
         expected = [value_by_hand(reasoner, plan.puzzles.inputs, carry, index + 1, row, index == 2) for row in range(4)]
         assert step.continue_target.tolist() == pytest.approx(expected, rel=1e-4)
-        arguments = (step.output, step.targets, step.labels, step.weight, 0.5)
+        arguments = (step.output, step.targets, step.puzzles.labels, step.weight, 0.5)
         added = step_loss(*arguments, continue_target=step.continue_target) - step_loss(*arguments)
         value, target = output.continue_logit.sigmoid(), step.continue_target
         by_hand = -(target * value.log() + (1 - target) * (1 - value).log()).mean()
@@ -360,11 +360,9 @@ def test_eight_puzzles_are_learned_and_then_halted_early(architecture: str, monk
         CONFIG, num_batches=100, halt_exploration=0.1, warmup_steps=20, continue_target=is_hrm, step_weights="uniform"
     )
     base = TRAIN[:8]
-    average, optimizers = AveragedModel(reasoner), make_optimizers(config, reasoner)
-    batching = Replacement(config, TASK, base, reasoner)
+    state = TrainingState.begin(example_source(config, base), reasoner)
     mean_steps = [
-        train_batch(reasoner, average, optimizers, config, batching.steps(batch), 6 * batch)["train/mean_steps"]
-        for batch in range(config.num_batches)
+        train_batch(state, state.batching.steps(batch))["train/mean_steps"] for batch in range(config.num_batches)
     ]
     assert mean_steps[0] > 5
     assert sum(mean_steps[-10:]) / 10 < 3

@@ -14,14 +14,12 @@ import pytest
 import torch
 from helpers import TASK, logged, random_reasoner, undecided
 from resume_cases import STATE, assert_same_state, killed_after
-from safetensors import safe_open
-from safetensors.torch import load_file, save
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM
+from latent_rl.storage.sealed import read_sealed, write_sealed
 from latent_rl.training.optim import warmup_cosine
-from latent_rl.training.state import sealed
 from latent_rl.training.trainer import TrainConfig, train
 
 TINY = TrainConfig(
@@ -37,7 +35,7 @@ RUNS: dict[str, tuple[str, TrainConfig]] = {
 }
 
 
-def fresh(architecture: str = "trm") -> TRM:
+def fresh(architecture: str = "trm") -> TRM | HRM:
     if architecture == "trm":
         return undecided(random_reasoner())
     torch.manual_seed(0)
@@ -74,12 +72,11 @@ def test_states_of_before_the_newer_options_resume(tmp_path: Path) -> None:
     with killed_after(4 * 6):
         train(EPISODES, fresh(), tmp_path / "old")
     state = tmp_path / "old" / STATE
-    with safe_open(state, "pt") as file:
-        facts = json.loads(file.metadata()["facts"])
+    tensors, facts = read_sealed(state, "a state")
     for name in ("batching", "halt_exploration", "continue_target"):
         del facts["config"][name]
     del facts["cpu_seconds"], facts["examples"], facts["extensions"], facts["reasoner"]["injection_first"]
-    state.write_bytes(sealed(save(load_file(state), {"facts": json.dumps(facts), "checksum": "0" * 64})))
+    write_sealed(state, tensors, facts)
     with pytest.raises(CheckpointError, match=r"--batching \(was episodes, is replacement\), .*--halt-exploration"):
         train(REPLACEMENT, fresh(), tmp_path / "old", resume=True)
     train(EPISODES, fresh(), tmp_path / "old", resume=True)
@@ -143,7 +140,7 @@ def test_a_kill_between_the_two_saves_is_mended(tmp_path: Path, monkeypatch: pyt
 
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr("latent_rl.training.trainer.save_reasoner", killed)
+            patch.setattr("latent_rl.training.folder.save_reasoner", killed)
             with pytest.raises(Killed):
                 train(TINY, fresh(), tmp_path / "cut", resume=True)
     train(TINY, fresh(), tmp_path / "cut", resume=True)

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from helpers import example_source, random_reasoner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from latent_rl.config import from_dict
 from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.reasoners.engine import Rows
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
@@ -184,9 +186,9 @@ def test_a_planned_batch_ends_at_its_labels(name: str) -> None:
     """The trainer asks every strategy in the same way."""
     config = TrainConfig(task="nqueens8", targets=name, batch_size=8, corruption=0.9)
     task = make_task(config.task)
-    plan = plan_batch(config, task, task.puzzles("train"), 6, 0)
-    assert plan.targets.shape == (6, 8, 64)
-    assert torch.equal(plan.targets[-1], plan.puzzles.labels)
+    plan = plan_batch(example_source(config, task=task), random_reasoner(task), 0)
+    assert plan.path.shape == (8, 6, 64)
+    assert torch.equal(plan.path[:, -1], plan.puzzles.labels)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_step_weights_average_one_and_linear_ones_rise(num_steps: int) -> None:
 def step_term(reasoner: TRM, index: int | Tensor, inputs: Tensor) -> Tensor:
     """What the step index adds to the input embedding, [B, L, D]."""
     carry = reasoner.initial_carry(len(inputs))
-    embedded = [reasoner._arrange(reasoner._embed(inputs, carry, step, None)) for step in (index, 0)]
+    embedded = [reasoner.arrange(reasoner.embed(Rows(inputs, carry, step, None))) for step in (index, 0)]
     return embedded[0] - embedded[1]
 
 

@@ -1,13 +1,14 @@
 """The trainer: plans, one step by hand, optimizers, learning. Resume is in test_resume.py."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import TASK, logged, random_reasoner
+from helpers import TASK, example_source, logged, random_reasoner
+from torch import nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
@@ -15,8 +16,10 @@ from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.trm import TRM
 from latent_rl.training.episodes import Plan, plan_batch, supervise
 from latent_rl.training.losses import step_loss
-from latent_rl.training.optim import OPTIMIZERS, warmup_cosine
-from latent_rl.training.trainer import DivergedError, TrainConfig, make_optimizers, train, train_batch
+from latent_rl.training.optim import OPTIMIZERS, scheduled, update_weights, warmup_cosine
+from latent_rl.training.state import TrainingState
+from latent_rl.training.trainer import TrainConfig, train
+from latent_rl.training.updates import DivergedError, train_batch
 from latent_rl.types import ReasonerOutput
 
 TINY = TrainConfig(
@@ -24,11 +27,8 @@ TINY = TrainConfig(
 )
 
 
-TRAIN = TASK.puzzles("train")
-
-
 def plan_of(config: TrainConfig, num_steps: int, batch: int) -> Plan:
-    return plan_batch(config, TASK, TRAIN, num_steps, batch)
+    return plan_batch(example_source(config), random_reasoner(num_supervision_steps=num_steps), batch)
 
 
 def fresh() -> TRM:
@@ -67,7 +67,7 @@ def test_plans_extend_depth_and_reveal_as_often_as_asked() -> None:
 def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
     plan = plan_of(TINY, 3, 0)
     plan = dataclasses.replace(plan, burn_in=2, midway=3, revealed=torch.ones_like(plan.revealed))
-    reasoner = fresh()
+    reasoner = random_reasoner(num_supervision_steps=3).requires_grad_(True)
     steps = list(supervise(reasoner, plan, TINY))
     assert len(steps) == 3
     carry, inputs = reasoner.initial_carry(8), plan.puzzles.inputs
@@ -76,7 +76,7 @@ def test_supervised_steps_follow_the_burn_in_and_givens_appear_midway() -> None:
         if index >= 2:
             step = steps[index - 2]
             torch.testing.assert_close(step.output.conditional_logits, output.conditional_logits)
-            assert torch.equal(step.targets, plan.targets[index - 2])
+            assert torch.equal(step.targets, plan.path[:, index - 2])
     assert all(step.output.conditional_logits.requires_grad for step in steps)
     assert [step.finished.tolist() for step in steps] == [[], [], [5] * 8]
 
@@ -100,6 +100,18 @@ def test_the_schedule_warms_up_and_falls_to_zero() -> None:
     assert factors[9] == factors[10] == 1
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 7])
+def test_torchs_schedules_give_every_step_its_rate(first_step: int) -> None:
+    """To the last bit, also from the middle: peak rates times the factor of the step."""
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizers = [torch.optim.SGD([weight], lr=lr) for weight, lr in zip(weights, (0.3, 0.7), strict=True)]
+    schedules = scheduled(optimizers, partial(warmup_cosine, total_steps=10, warmup_steps=3), first_step)
+    for step in range(first_step, 10):
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+        assert rates == [peak * warmup_cosine(step, 10, 3) for peak in (0.3, 0.7)]
+        update_weights(optimizers, schedules)
 
 
 def test_muon_moves_the_blocks_matrices_and_adamw_everything_else() -> None:
@@ -177,12 +189,12 @@ def test_eight_puzzles_can_be_learned_by_heart(targets: str) -> None:
     """Both kinds of targets bring the answer of a small set to certainty."""
     config = TrainConfig(task="sudoku4x4", num_batches=120, targets=targets, warmup_steps=20, extended_fraction=0.0)
     reasoner = random_reasoner(width=64).requires_grad_(True)
-    optimizers, average = make_optimizers(config, reasoner), AveragedModel(reasoner)
-    plan = plan_of(dataclasses.replace(config, batch_size=8, midway_fraction=0.0), 6, 0)
+    state = TrainingState.begin(example_source(config), reasoner)
+    few = dataclasses.replace(config, batch_size=8, midway_fraction=0.0)
+    plan = plan_batch(example_source(few), reasoner, 0)
     losses = []
-    for batch in range(120):
-        steps = supervise(reasoner, plan, config)
-        metrics = train_batch(reasoner, average, optimizers, config, steps, batch * 6)
+    for _ in range(120):
+        metrics = train_batch(state, supervise(reasoner, plan, config))
         losses.append(metrics["train/loss"])
     assert metrics["train/exact_accuracy"] == 1
     assert losses[-1] < losses[0] / 2

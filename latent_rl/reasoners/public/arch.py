@@ -10,7 +10,7 @@ import torch
 
 from latent_rl.config import SIZE, Range, check_fields, from_dict
 from latent_rl.errors import InvalidValueError, UnknownNameError, one_line
-from latent_rl.reasoners.hrm import HRMConfig
+from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 
 TRM_CLASS = "TinyRecursiveReasoningModel_ACTV1"
@@ -162,13 +162,12 @@ def _resolved(value: Any, section: Mapping[str, Any]) -> Any:
     return value
 
 
-def config_of(arch: PublicArch, *, vocab_size: int, seq_len: int, num_puzzle_ids: int) -> TRMConfig:
-    """The config of the reasoner that the section describes; `HRMConfig` with HRM.
+def config_of(arch: PublicArch, *, vocab_size: int, seq_len: int, num_puzzle_ids: int) -> TRMConfig | HRMConfig:
+    """The config of the reasoner that the section describes.
 
     Raises:
         InvalidValueError: a number is out of range.
     """
-    is_dis = arch.class_name == DIS_CLASS
     shape: dict[str, Any] = {
         "vocab_size": vocab_size,
         "seq_len": seq_len,
@@ -180,8 +179,6 @@ def config_of(arch: PublicArch, *, vocab_size: int, seq_len: int, num_puzzle_ids
         "num_cycles": arch.H_cycles,
         "num_latent_updates": arch.L_cycles,
         "num_supervision_steps": arch.halt_max_steps,
-        "step_embedding": is_dis,
-        "input_feedback": is_dis,
         "positions": POSITIONS[arch.pos_encodings],
         "num_puzzle_ids": num_puzzle_ids,
         "puzzle_width": arch.puzzle_emb_ndim,
@@ -191,18 +188,26 @@ def config_of(arch: PublicArch, *, vocab_size: int, seq_len: int, num_puzzle_ids
     }
     if arch.class_name == HRM_CLASS:
         return HRMConfig(**shape, num_answer_layers=arch.H_layers)
-    return TRMConfig(**shape)
+    is_dis = arch.class_name == DIS_CLASS
+    return TRMConfig(**shape, step_embedding=is_dis, input_feedback=is_dis)
 
 
-def arch_of(reasoner: TRM) -> PublicArch:
+def arch_of(reasoner: TRM | HRM) -> PublicArch:
     """The section that describes the reasoner: what `config_of` turns into its config again.
 
     Raises:
         InvalidValueError: the public code has no such network.
     """
-    config = reasoner.config
-    is_hrm = isinstance(config, HRMConfig)
-    class_name = HRM_CLASS if is_hrm else DIS_CLASS if config.input_feedback else TRM_CLASS
+    if not isinstance(reasoner, TRM | HRM):
+        raise InvalidValueError(
+            "the reasoner must be a network that the public code has, a TRM or an HRM; got a"
+            f" {type(reasoner).__name__}."
+        )
+    config, class_name = reasoner.config, TRM_CLASS
+    if isinstance(config, HRMConfig):
+        class_name = HRM_CLASS
+    elif config.input_feedback:
+        class_name = DIS_CLASS
     pos_encodings = {ours: public for public, ours in POSITIONS.items()}
     arch = PublicArch(
         name=f"{MODULES[class_name]}@{class_name}",
@@ -214,7 +219,7 @@ def arch_of(reasoner: TRM) -> PublicArch:
         num_heads=config.num_heads,
         expansion=config.expansion,
         pos_encodings=pos_encodings[config.positions],
-        mlp_t=config.mixer == "mlp_cell_norm" and not is_hrm,
+        mlp_t=config.mixer == "mlp_cell_norm" and class_name != HRM_CLASS,
         puzzle_emb_ndim=config.puzzle_width,
         puzzle_emb_len=config.num_puzzle_positions,
         halt_max_steps=config.num_supervision_steps,

@@ -14,10 +14,11 @@ from latent_rl.config import SIZE
 from latent_rl.errors import CheckpointError, InvalidValueError, LatentRLError, MissingExtraError, one_line
 from latent_rl.notes import note
 from latent_rl.reasoners.checkpoint import make_reasoner
+from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.public.arch import DTYPES, FACTS, PublicArch, arch_of, config_of
 from latent_rl.reasoners.public.weights import find_weights, from_public, public_name, read_weights, to_public
 from latent_rl.reasoners.trm import TRM, TRMConfig
-from latent_rl.storage.atomic import read_json, write_atomically, write_json
+from latent_rl.storage.atomic import read_file, read_json, write_atomically, write_json
 from latent_rl.storage.identifiers import IDENTIFIERS, read_identifiers
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
@@ -39,7 +40,7 @@ class PublicRun:
         identifiers: what its puzzle ids mean; None if no `identifiers.json` tells.
     """
 
-    reasoner: TRM
+    reasoner: TRM | HRM
     arch: PublicArch
     weights: Path
     identifiers: list[str] | None
@@ -51,7 +52,7 @@ def load_public_checkpoint(
     seq_len: int | None = None,
     dataset: str | Path | None = None,
     weights: str | Path | None = None,
-) -> TRM:
+) -> TRM | HRM:
     """The reasoner of a run folder; see `load_public_run`."""
     return load_public_run(folder, vocab_size, seq_len, dataset, weights).reasoner
 
@@ -124,7 +125,7 @@ def load_public_run(
     return PublicRun(reasoner.requires_grad_(False).eval(), arch, path, identifiers)
 
 
-def export_public_checkpoint(reasoner: TRM, folder: str | Path) -> None:
+def export_public_checkpoint(reasoner: TRM | HRM, folder: str | Path) -> None:
     """Write a run folder that the public code, and `load_public_checkpoint`, reads.
 
     The public code has a second halting logit and steps counted from 1; what the reasoner lacks of that is zero.
@@ -199,9 +200,7 @@ def _read_config(path: Path) -> Any:
             return super().compose_node(parent, index)
 
     try:
-        if (size := path.stat().st_size) > MAX_CONFIG:
-            raise ValueError(f"it has {size:,} bytes, more than {MAX_CONFIG:,}")
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)  # JSON is YAML
+        return yaml.load(read_file(path, MAX_CONFIG).decode(), Loader)  # JSON is YAML
     except Exception as error:  # PyYAML raises anything for values that contradict their tags.
         raise CheckpointError(f"{path} must be a readable YAML file: {one_line(error)}.") from error
 
@@ -289,7 +288,7 @@ def _seq_len(arch: PublicArch, tensors: dict[str, Tensor]) -> int | None:
     return None if num_positions is None else num_positions - arch.num_puzzle_positions
 
 
-def _shape_only(config: TRMConfig) -> TRM:
+def _shape_only(config: TRMConfig | HRMConfig) -> TRM | HRM:
     # On the meta device: a config that does not fit must not take the memory that it asks for.
     with torch.device("meta"):
         return make_reasoner(config)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from latent_rl.errors import CheckpointError, one_line
 from latent_rl.notes import note
+from latent_rl.reasoners.hrm import HRM
 from latent_rl.reasoners.trm import TRM
 
 PREFIX = "_orig_mod.model.inner."
@@ -258,7 +259,7 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor], max_bytes: int) -> No
             raise CheckpointError(f"{path} must hold finite weights; {name} has NaN or infinity. Copy it again.")
 
 
-def from_public(tensors: dict[str, Tensor], reasoner: TRM) -> dict[str, Tensor]:
+def from_public(tensors: dict[str, Tensor], reasoner: TRM | HRM) -> dict[str, Tensor]:
     """The state_dict of a reasoner of this shape, float32.
 
     Raises:
@@ -268,7 +269,7 @@ def from_public(tensors: dict[str, Tensor], reasoner: TRM) -> dict[str, Tensor]:
     if STEPS in tensors:
         # The public code counts steps from 1 and has a row to spare at the end; without step indices it ignores all.
         steps = tensors.pop(STEPS)
-        if reasoner.config.step_embedding:
+        if hasattr(reasoner, "embed_step"):
             tensors[STEPS] = steps[1 : 1 + reasoner.num_supervision_steps] if steps.ndim else steps
     wanted = {public_name(name): tensor for name, tensor in reasoner.state_dict().items()}
     problems = [f"{name} is missing" for name in wanted if name not in tensors]
@@ -284,7 +285,7 @@ def from_public(tensors: dict[str, Tensor], reasoner: TRM) -> dict[str, Tensor]:
     return {name: tensors[public_name(name)].float() for name in reasoner.state_dict()}
 
 
-def to_public(reasoner: TRM) -> dict[str, Tensor]:
+def to_public(reasoner: TRM | HRM) -> dict[str, Tensor]:
     """The reasoner's weights as the public code saves them; rows that only it has are zero."""
     tensors = {public_name(name): tensor.detach() for name, tensor in reasoner.state_dict().items()}
     for name in HALTING:

@@ -98,6 +98,15 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
     return _found(task, text_lines(path), columns, source_name(path))
 
 
+def count_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> int | None:
+    """How many rows `read_rows` will give; None for what can be read only once, or not to its end."""
+    if not path.is_file():
+        return None
+    with suppress(PuzzleError):  # who reads it is told
+        return sum(1 for _ in read_rows(path, task, columns).rows)
+    return None
+
+
 def read_board(task: Task, text: str) -> str:
     """Find the one board in a text, in any of the layouts of `read_rows`: a symbol for each cell.
 

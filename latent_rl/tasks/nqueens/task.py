@@ -82,12 +82,12 @@ class NQueens(ConstraintTask):
     def puzzles(self, split: Split) -> PuzzleSource:
         """The base boards of a split."""
         check_split(split)
-        return self._draw(split) if self._splits is None else self._splits(split)
+        return self._draw(split) if self.splits is None else self.splits(split)
 
     def num_puzzles(self, split: Split) -> int:
         """How many base boards a split has; none is drawn for it."""
         check_split(split)
-        return self.counts[SPLITS.index(split)] if self._splits is None else len(self._splits(split))
+        return self.counts[SPLITS.index(split)] if self.splits is None else len(self.splits(split))
 
     def _draw(self, split: Split) -> Puzzles:
         givens, labels = draw_splits(self.size, self.counts, self.seed, self.hold_out)[split]

@@ -2,7 +2,7 @@
 
 The functions are plain Python on small integer arrays. With numba (the `generate` extra) they are compiled and
 make over a thousand puzzles per second; without it they serve to check single puzzles. Digits here are 1..N and
-0 is blank; tokens are the business of `sudoku.py`.
+0 is blank; tokens are the business of `task.py`.
 """
 
 from collections.abc import Callable

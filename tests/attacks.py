@@ -1,5 +1,6 @@
-"""Attacks on the files of agents and comparisons, and on running commands: for tests and campaigns."""
+"""Attacks on files and on running commands: for the tests, and for `benchmarks/campaign.py`."""
 
+import json
 import random
 import signal
 import subprocess
@@ -15,24 +16,76 @@ from latent_rl.agents.saved import AGENT
 from latent_rl.storage.sealed import read_sealed, write_sealed
 
 
-def flipped(content: bytes, chance: random.Random) -> bytes:
-    """The content with one bit changed."""
-    bit = chance.randrange(8 * len(content))
-    place = bit // 8
-    return content[:place] + bytes([content[place] ^ 1 << bit % 8]) + content[place + 1 :]
+def with_flipped_bit(content: bytes, place: int) -> bytes:
+    """The same bytes but for one bit, counted from the first; the last one is followed by the first."""
+    data = bytearray(content)
+    place %= 8 * len(data)
+    data[place // 8] ^= 1 << place % 8
+    return bytes(data)
 
 
-DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    "bit": flipped,
-    "byte": lambda content, chance: bytes(b if i != 7 else chance.randrange(256) for i, b in enumerate(content)),
-    "cut": lambda content, chance: content[: chance.randrange(len(content))],
-    "empty": lambda content, chance: b"",
-    "zeros": lambda content, chance: bytes(len(content)),
-    "noise": lambda content, chance: chance.randbytes(len(content)),
-    "longer": lambda content, chance: content + chance.randbytes(16),
-    "text": lambda content, chance: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+def _bit(content: bytes, place: int, chance: random.Random) -> bytes:
+    # Half of them in the head, where formats keep their structure.
+    place = chance.randrange(min(len(content), 2000)) if chance.random() < 0.5 else place
+    return with_flipped_bit(content, 8 * place + chance.randrange(8))
+
+
+def _gap(content: bytes, place: int, chance: random.Random) -> bytes:
+    return content[:place] + content[place + chance.randrange(1, 64) :]
+
+
+def _zeros(content: bytes, place: int, chance: random.Random) -> bytes:
+    size = chance.randrange(1, 64)
+    return content[:place] + bytes(size) + content[place + size :]
+
+
+def _noise(content: bytes, place: int, chance: random.Random) -> bytes:
+    size = chance.randrange(1, 64)
+    return content[:place] + chance.randbytes(size) + content[place + size :]
+
+
+DAMAGES: dict[str, Callable[[bytes, int, random.Random], bytes]] = {
+    "bit": _bit,
+    "cut": lambda content, place, chance: content[:place],
+    "gap": _gap,
+    "zeros": _zeros,
+    "noise": _noise,
+    "more": lambda content, place, chance: content + chance.randbytes(chance.randrange(1, 64)),
+    "empty": lambda content, place, chance: b"",
+    "all zeros": lambda content, place, chance: bytes(len(content)),
+    "all noise": lambda content, place, chance: chance.randbytes(len(content)),
+    "text": lambda content, place, chance: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
 }
-"""What can happen to a file: its new content."""
+"""What can happen to a file: its new content, if it happens at that byte."""
+USUAL = ("bit", "bit", "bit", "bit", "cut", "gap", "zeros", "more", "noise", "empty")
+"""Of `DAMAGES`, as often as disks and cables do them."""
+
+
+def spoiled(content: bytes, chance: random.Random, damage: str | None = None) -> bytes:
+    """The same file with one thing wrong: one of `USUAL`, or the damage of that name."""
+    damage = damage or chance.choice(USUAL)
+    return DAMAGES[damage](content, chance.randrange(len(content)), chance)
+
+
+def odd_json(content: bytes, chance: random.Random) -> bytes:
+    """The same JSON with one value replaced by an odd one, or left out."""
+    data = json.loads(content)
+    spots: list[tuple[Any, Any]] = []
+
+    def collect(node: Any) -> None:
+        entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in list(entries)[:50]:
+            spots.append((node, key))
+            collect(value)
+
+    collect(data)
+    node, key = chance.choice(spots)
+    odd = [None, True, -1, 0, 1.5, 10**9, 10**30, float("nan"), "", "x", [], {}, [1], {"a": 1}, "../" * 20]
+    if chance.random() < 0.1:
+        del node[key]
+    else:
+        node[key] = chance.choice(odd)
+    return json.dumps(data).encode()
 
 
 @contextmanager
@@ -40,7 +93,7 @@ def damaged(file: Path, damage: str, chance: random.Random) -> Iterator[bool]:
     """The file is damaged within this block, and whole again after it; yields whether the damage changed anything."""
     whole = file.read_bytes()
     try:
-        file.write_bytes(DAMAGES[damage](whole, chance))
+        file.write_bytes(spoiled(whole, chance, damage))
         yield file.read_bytes() != whole
     finally:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +128,6 @@ class Payload:
 def poison(file: Path, mark: Path) -> None:
     """Put code into a zip of stable-baselines3: whoever loads it makes the file `mark`."""
     import base64
-    import json
 
     import cloudpickle
 

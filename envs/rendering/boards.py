@@ -1,10 +1,8 @@
 """What people see of an episode: a board whose cells are told apart, with or without colour; here as text."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.envs.core import Core
-from latent_rl.envs.observations import FEATURES
+from latent_rl.envs.rendering.layout import BoardLayout
 from latent_rl.envs.state import State
 from latent_rl.tasks.base import Task
 from latent_rl.types import Puzzles, matches
@@ -21,92 +19,15 @@ Kind = Literal["given", "committed", "answer", "blank"]
 """A cell is given by the puzzle, committed, answered, or as the puzzle left it."""
 Outcome = Literal["", "solved", "not solved", "ended"]
 """How an episode ended; nothing while it runs; the last where nobody can tell."""
-_LEAST = FEATURES.index("least_confidence")
 _STYLES: dict[Kind, str] = {"given": "1", "committed": "1;36", "answer": "36", "blank": "2"}
 _WRONG, _CHANGED = "31;9", "4"
 """Codes of ANSI styles: bold, bold and cyan, cyan, dim; red and struck through; underlined."""
-_LONGEST_LINE = 40
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def plain(text: str) -> str:
     """The text without ANSI styles."""
     return _ESCAPE.sub("", text)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a task's cells stand on the board, as its `render` draws it.
-
-    Attributes:
-        rows: int64 [L].
-        columns: int64 [L].
-        across: rows with a line above them, the first aside.
-        down: columns with a line to their left, the first aside.
-        places: int64 [L], where each cell's symbol stands in the text; None if that can't be told.
-        is_filled: the puzzle stays in sight and is filled in; otherwise it is drawn beside the answer.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    across: tuple[int, ...]
-    down: tuple[int, ...]
-    places: np.ndarray | None
-    is_filled: bool
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the board."""
-        return int(self.rows.max()) + 1, int(self.columns.max()) + 1
-
-
-def layout_of(task: Task) -> Layout:
-    """Find the cells in what the task's `render` draws: whatever the board looks like, pictures follow it.
-
-    A text that can't be taken apart leaves a plain grid: a square, or rows of up to 40 cells, as of a long line.
-    """
-    tokens = torch.arange(task.vocab_size)[:, None].expand(-1, task.seq_len)
-    is_filled = bool(task.is_given(tokens).any())
-    try:
-        found = _find_cells(task)
-    except Exception:  # a user's own drawing may ask for more than tokens in the cells
-        found = None
-    if found is None:
-        side = math.isqrt(task.seq_len)
-        width = side if side**2 == task.seq_len else min(task.seq_len, _LONGEST_LINE)
-        rows, columns = np.divmod(np.arange(task.seq_len), width)
-        return Layout(rows, columns, (), (), None, is_filled)
-    text, places = found
-    lines = text.split("\n")
-    starts = np.cumsum([0, *(len(line) + 1 for line in lines[:-1])])
-    line = np.searchsorted(starts, places, side="right") - 1
-    used, rows = np.unique(line, return_inverse=True)
-    edges, columns = np.unique(places - starts[line], return_inverse=True)
-    if len(used) == 1 and len(edges) > _LONGEST_LINE:
-        rows, columns = np.divmod(columns, _LONGEST_LINE)
-        return Layout(rows, columns, (), (), places, is_filled)
-    ruled = [any(set(text) & set("-=─━═") for text in lines[a + 1 : b]) for a, b in pairwise(used)]
-    gaps = [lines[used[0]][a + 1 : b] for a, b in pairwise(edges)]
-    across = tuple(row for row, is_ruled in enumerate(ruled, 1) if is_ruled)
-    down = tuple(column for column, gap in enumerate(gaps, 1) if set(gap) & set("|│┃║"))
-    return Layout(rows, columns, across, down, places, is_filled)
-
-
-def _find_cells(task: Task) -> tuple[str, np.ndarray] | None:
-    """A board as text, and the place of every cell in it: each cell spells its number on boards of two symbols."""
-    numbers = torch.arange(task.seq_len)
-    bits = [numbers >> bit & 1 for bit in range(task.seq_len.bit_length())]
-    boards = [torch.zeros_like(numbers), torch.ones_like(numbers), *bits]
-    texts = [task.render(board + task.vocab_size - 2) for board in boards]
-    if len({len(text) for text in texts}) > 1:
-        return None
-    symbols = np.array([list(text) for text in texts])
-    places = np.flatnonzero(symbols[0] != symbols[1])
-    spelled = (symbols[2:, places] == symbols[1, places]).astype(np.int64)
-    cells = 2 ** np.arange(len(bits)) @ spelled
-    if sorted(cells.tolist()) != numbers.tolist():
-        return None
-    return texts[0], places[cells.argsort()]
 
 
 def wrong_cells(task: Task, puzzles: Puzzles, answers: Tensor) -> Tensor:
@@ -146,7 +67,7 @@ class Board:
     """
 
     task: Task
-    layout: Layout
+    layout: BoardLayout
     puzzle: Tensor
     answer: Tensor
     kinds: tuple[Kind, ...]
@@ -254,7 +175,7 @@ def beside(blocks: Sequence[Sequence[str]], gap: str) -> str:
 
 def boards_of(
     core: Core,
-    layout: Layout,
+    layout: BoardLayout,
     state: State,
     before: State | None = None,
     actions: Sequence[str] = (),
@@ -282,7 +203,7 @@ def boards_of(
     changed = (answer != before.prediction) & ~given & ~began[:, None]
     wrong = wrong_cells(task, state.puzzles, answer) & (step > 0)[:, None]
     restarted = (before.restarts < state.restarts) & ~began
-    confidence = torch.where(over, state.confidence, state.features[:, _LEAST])
+    confidence = torch.where(over, state.confidence, state.measured.of("least_confidence")[:, 0])
     return [
         Board(
             task=task,

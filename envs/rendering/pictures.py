@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latent_rl.envs.boards import Board, Kind
+from latent_rl.envs.rendering.boards import Board, Kind
 from latent_rl.tasks.arc.grids import END, FIRST_COLOUR
 from latent_rl.tasks.arc.task import Arc
 from latent_rl.tasks.maze.task import FREE, GOAL, PAD, PATH, START, WALL, Maze

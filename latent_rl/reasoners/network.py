@@ -1,0 +1,171 @@
+"""The recursion that all networks share: embed the puzzle, update scratchpad and answer in cycles, read the answer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from latent_rl.config import DEPTH, DERIVED, SIZE, check_fields
+from latent_rl.errors import InvalidValueError
+from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.reasoners.engine import Engine, Recursion, Rows, best_compute_dtype
+from latent_rl.types import Carry, ReasonerOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(ABC):
+    """What describes every network."""
+
+    vocab_size: Annotated[int, SIZE, DERIVED]
+    """V."""
+    seq_len: Annotated[int, SIZE, DERIVED]
+    """L."""
+    width: Annotated[int, SIZE] = 128
+    """D."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
+        if self.passes_per_step not in DEPTH:
+            raise InvalidValueError(
+                f"the forward passes of a {type(self).__name__}'s step must be {DEPTH}; got {self.passes_per_step}."
+            )
+
+    @property
+    @abstractmethod
+    def num_cycles(self) -> int:
+        """T, recursions of a supervision step; all but the last run without gradient."""
+
+    @property
+    @abstractmethod
+    def num_latent_updates(self) -> int:
+        """n, latent updates before each answer update."""
+
+    @property
+    @abstractmethod
+    def num_supervision_steps(self) -> int:
+        """N_sup: how many steps it is trained for."""
+
+    @property
+    @abstractmethod
+    def state_size(self) -> int:
+        """Numbers of a puzzle's answer, or latent."""
+
+    @abstractmethod
+    def passes(self, num_latent_updates: int) -> int:
+        """Forward passes of a supervision step with that many latent updates."""
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward passes of a supervision step."""
+        return self.passes(self.num_latent_updates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecursionConfig(NetworkConfig, ABC):
+    """What describes a network that recurses. Defaults: the DIS schedule (T=1, n=2, 6 steps)."""
+
+    num_cycles: Annotated[int, DEPTH] = 1
+    """T; all but the last run without gradient."""
+    num_latent_updates: Annotated[int, DEPTH] = 2
+    """n."""
+    num_supervision_steps: Annotated[int, DEPTH] = 6
+    """N_sup: how many steps it is trained for."""
+
+    def passes(self, num_latent_updates: int) -> int:
+        """T * (n + 1); see `NetworkConfig.passes`."""
+        return self.num_cycles * (num_latent_updates + 1)
+
+
+class Network(ReasonerModule, ABC):
+    """A reasoner that updates its scratchpad, then its answer, T times in a supervision step.
+
+    (z_H, z_L) <- recurse(x, z_H, z_L), T times, of which only the last carries gradient; then the answer z_H is read.
+
+    Args:
+        config: the shape.
+        compute_dtype: dtype of states and products; weights, norms' statistics and readouts stay float32.
+            Default: bfloat16 where the machine has it.
+        cells_first: whether the recursion works on states [P, B, D] rather than [B, P, D].
+    """
+
+    config: NetworkConfig
+
+    def __init__(self, config: NetworkConfig, compute_dtype: torch.dtype | None, *, cells_first: bool) -> None:
+        super().__init__(config)
+        self.compute_dtype = compute_dtype or best_compute_dtype()
+        self.cells_first = cells_first
+        self.engine = Engine(type(self).recurse)
+
+    @abstractmethod
+    def embed(self, rows: Rows) -> Tensor:
+        """The input x of every update, in the layout and dtype of the recursion."""
+
+    @abstractmethod
+    def recurse(self, x: Tensor, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
+        """Update the latent n times, then the answer, all in the layout of the recursion: (answer, latent)."""
+
+    @abstractmethod
+    def read(self, answer: Tensor) -> Tensor:
+        """The logits of an answer [B, P, D]: float32 [B, L, V]."""
+
+    @abstractmethod
+    def judge(self, answer: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The halting head's view of an answer [B, P, D]: the halt logit, float32 [B], and, with a value of another
+        step, the continue logit, float32 [B]."""
+
+    def arrange(self, states: Tensor) -> Tensor:
+        """Swap between [B, P, D] and the layout in which the recursion works."""
+        return states.transpose(0, 1) if self.cells_first else states
+
+    def compile(self, **options: Any) -> None:
+        """Compile the recursion with torch.compile, by default for fixed shapes; its first steps then take longer, up
+        to a minute. Without gradient a CPU then steps pieces of equal size, so that they all have one shape.
+        """
+        self.engine.compile(**options)
+
+    def step(
+        self,
+        inputs: Tensor,
+        carry: Carry,
+        step_index: int | Tensor,
+        *,
+        puzzle_ids: Tensor | None = None,
+        num_latent_updates: int | None = None,
+    ) -> tuple[Carry, ReasonerOutput]:
+        """Run one supervision step; see `Reasoner.step`.
+
+        Raises:
+            InvalidValueError: inputs are not int64 [B, L], or puzzle_ids not int64 [B] of known puzzles.
+        """
+        if inputs.dtype != torch.int64 or inputs.ndim != 2 or inputs.shape[1] != self.seq_len:
+            raise InvalidValueError(
+                f"inputs must be int64 [B, {self.seq_len}]; got {inputs.dtype} {list(inputs.shape)}."
+            )
+        updates = num_latent_updates or self.num_latent_updates
+
+        def advance(rows: Rows, recurse: Recursion) -> tuple[Carry, ReasonerOutput]:
+            return self.advance(rows, updates, recurse)
+
+        device = next(self.parameters()).device
+        return self.engine.run(advance, Rows(inputs, carry, step_index, puzzle_ids), device, self.config.state_size)
+
+    def advance(self, rows: Rows, num_latent_updates: int, recurse: Recursion) -> tuple[Carry, ReasonerOutput]:
+        """Run one supervision step of rows that are on the network's device, by `recurse`, compiled or not."""
+        carry = rows.carry
+        x = self.embed(rows)
+        # Contiguous: compiled code would be made anew for every layout that it meets.
+        answer, latent = self.arrange(carry.answer).contiguous(), self.arrange(carry.latent).contiguous()
+        reference = self.read(carry.answer)
+        with torch.no_grad():
+            for _ in range(self.config.num_cycles - 1):
+                answer, latent = recurse(self, x, answer, latent, num_latent_updates)
+        answer, latent = recurse(self, x, answer, latent, num_latent_updates)
+        answer, latent = self.arrange(answer), self.arrange(latent)
+        conditional = self.read(answer)
+        halt_logit, continue_logit = self.judge(answer)
+        passes = self.config.passes(num_latent_updates)
+        after = Carry(answer, latent, prediction=conditional.detach().argmax(-1))
+        return after, ReasonerOutput(reference, conditional, halt_logit, passes, continue_logit)
