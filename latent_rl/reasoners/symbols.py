@@ -190,21 +190,22 @@ class Symbols(Network):
         return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
 
     def embed(self, rows: Rows) -> Tensor:
-        """Of every candidate, [B, L, S, d]: open, given true or given false; see `Network.embed`."""
+        """Of every candidate: open, given true or given false; [B, L, S d]. See `Network.embed`."""
         tokens = rows.inputs[:, :, None]
         symbols = torch.arange(FIRST_SYMBOL, self.vocab_size, device=tokens.device)
         status = torch.where(tokens < FIRST_SYMBOL, 0, torch.where(tokens == symbols, 1, 2))
-        return F.embedding(status, self.status).to(self.compute_dtype)
-
-    def arrange(self, states: Tensor) -> Tensor:
-        """Swap between [B, L, S d] and [B, L, S, d]."""
-        return states.flatten(2) if states.ndim == 4 else states.unflatten(2, (self.config.num_symbols, -1))
+        return F.embedding(status, self.status).flatten(2).to(self.compute_dtype)
 
     def recurse(self, x: Tensor, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
         """Update the latent n times and then the answer, by the same network; see `Network.recurse`."""
+        x, answer, latent = (self._candidates(states) for states in (x, answer, latent))
         for _ in range(num_latent_updates):
             latent = self._run_blocks(latent + answer + x)
-        return self._run_blocks(answer + latent), latent
+        return self._run_blocks(answer + latent).flatten(2), latent.flatten(2)
+
+    def _candidates(self, states: Tensor) -> Tensor:
+        """States [B, L, S d] as those of candidates, [B, L, S, d]."""
+        return states.unflatten(2, (self.config.num_symbols, -1))
 
     def _run_blocks(self, states: Tensor) -> Tensor:
         members = self.members.to(states.dtype)
@@ -214,7 +215,7 @@ class Symbols(Network):
 
     def read(self, answer: Tensor) -> Tensor:
         """A linear readout of every candidate; see `Network.read`."""
-        candidates = self.arrange(answer).float() @ self.head
+        candidates = self._candidates(answer).float() @ self.head
         others = candidates.new_full((*candidates.shape[:2], FIRST_SYMBOL), IMPOSSIBLE)
         if self.config.has_background:
             others[..., 1] = 0
@@ -222,7 +223,7 @@ class Symbols(Network):
 
     def judge(self, answer: Tensor) -> tuple[Tensor, None]:
         """A linear readout of the candidates' mean and maximum; see `Network.judge`."""
-        states = self.arrange(answer).flatten(1, 2).float()
+        states = self._candidates(answer).flatten(1, 2).float()
         return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
 
 
