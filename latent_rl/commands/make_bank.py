@@ -10,6 +10,8 @@ from latent_rl.errors import FileError, InvalidValueError
 from latent_rl.storage.claims import claimed
 from latent_rl.tasks.bank import FOLDER
 from latent_rl.tasks.base import SPLITS
+from latent_rl.tasks.colouring import Colouring
+from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.registry import make_task
 from latent_rl.tasks.sudoku.task import Sudoku
 
@@ -19,7 +21,7 @@ class MakeBank:
     """Generate a bank of base puzzles (needs the extra "generate")."""
 
     task: str
-    """Name of a Sudoku task."""
+    """Name of a task of Sudoku, Latin squares or graph colouring."""
     out: Path | None = None
     """The file to write; default: the shipped bank itself."""
     num_train: Annotated[int, COUNT] = 10_000
@@ -33,15 +35,23 @@ class MakeBank:
 
     def run(self) -> None:
         """Generate and print the bank's facts."""
-        from latent_rl.tasks.sudoku.make_bank import make_bank
+        from latent_rl.tasks import constraint_bank
+        from latent_rl.tasks.sudoku import make_bank as sudoku_bank
 
         check_fields(self)
         task = make_task(self.task)
-        if not isinstance(task, Sudoku):
-            raise InvalidValueError(f"make-bank needs a Sudoku task; got {task.name}, which draws its puzzles itself.")
+        if not isinstance(task, Sudoku | Latin | Colouring):
+            raise InvalidValueError(
+                f"make-bank needs a task of Sudoku, Latin squares or graph colouring; got {task.name}, which draws its"
+                " puzzles itself."
+            )
         counts = dict(zip(SPLITS, (self.num_train, self.num_validation, self.num_test), strict=True))
         out = self.out or FOLDER / f"{task.name}.npz"
         if out.is_dir():
             raise FileError(f"--out must be a file to write; {out} is a folder.")
         with claimed(out, is_file=True):
-            print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
+            if isinstance(task, Sudoku):
+                facts = sudoku_bank.make_bank(task, counts, self.seed, out)
+            else:
+                facts = constraint_bank.make_bank(task, counts, self.seed, out)
+        print(json.dumps(facts, indent=2))

@@ -1,12 +1,15 @@
 """Tasks by their units: rules, violations, clashes and exact search, against independent checks."""
 
+import json
 from itertools import combinations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pysat.solvers import Cadical153
 
+from latent_rl.commands.make_bank import MakeBank
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.bank import bank_facts
 from latent_rl.tasks.base import SPLITS
@@ -22,6 +25,7 @@ from latent_rl.tasks.constraints import (
 )
 from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.registry import make_task
+from latent_rl.tasks.sudoku.search import COMPILED
 from latent_rl.types import Puzzles
 
 NAMES = ("sudoku4x4", "sudoku9x9", "nqueens6", "latin5", "latin7", "latin12", "colouring3", "colouring4")
@@ -148,6 +152,17 @@ class TestBanks:
     def test_no_puzzle_stands_twice(self, name: str) -> None:
         inputs = torch.cat([task_of(name).puzzles(split).inputs for split in SPLITS])
         assert len(inputs.unique(dim=0)) == len(inputs)
+
+    @pytest.mark.skipif(not COMPILED, reason="needs numba")
+    def test_the_command_makes_it_again(self, name: str, tmp_path: Path) -> None:
+        facts, counts = bank_facts(name), bank_facts(name)["asked"]
+        made = MakeBank(
+            task=name, out=tmp_path / "bank.npz", seed=facts["seed"], num_train=counts["train"],
+            num_validation=counts["validation"], num_test=counts["test"],
+        )  # fmt: skip
+        made.run()
+        with np.load(tmp_path / "bank.npz") as file:
+            assert json.loads(str(file["facts"])) == facts
 
     def test_its_facts_are_true(self, name: str) -> None:
         counts = bank_facts(name)["counts"]
