@@ -14,9 +14,9 @@ from pages import ROOT, blocks, links, sections, table
 from test_layout import LAYERS
 
 from latent_rl.__main__ import run
+from latent_rl.agents.baselines import Untuned, make_baseline
 from latent_rl.agents.sb3.agents import LearnedPolicy, make_agent
 from latent_rl.agents.solver import Solver
-from latent_rl.agents.tune import Untuned, make_baseline
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner
 from latent_rl.tasks.registry import make_task

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {"latent_rl": ROOT / "latent_rl", "latent_rl.envs": ROOT / "envs", "latent_rl.agents": ROOT / "agents"}
 FLOORS = (
-    ("types", "errors", "notes", "figures"),
+    ("types", "errors", "notes", "figures", "lazy"),
     ("config", "storage", "improvement", "randomness"),
     ("tasks", "reasoners", "program"),
     ("fit",),

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -129,7 +130,7 @@ def _solved(solver: Solver, name: str, rows: Iterator[Row], results: Results) ->
         written += not kept.error
         yield kept
     with results.opened():
-        waiting = Waiting(task, rows, written)
+        waiting = Waiting(rows, written)
         while not waiting.is_over:
             for block in solver.stream(waiting.puzzles(), written):
                 done: list[Result] = []
@@ -152,10 +153,9 @@ class Waiting:
         failure: why the source could not be read to its end, if so.
     """
 
-    def __init__(self, task: Task, rows: Iterator[Row], taken: int) -> None:
+    def __init__(self, rows: Iterator[Row], taken: int) -> None:
         self.is_over = False
         self.failure: PuzzleError | None = None
-        self._task = task
         self._rows = rows
         self._taken = taken
         self._bad: deque[tuple[int, Result]] = deque()
@@ -170,16 +170,12 @@ class Waiting:
             if row is None:
                 self.is_over = True
                 return
-            try:
-                if row.error:
-                    raise PuzzleError(row.error)
-                puzzle = self._task.parse(row.question)
-            except PuzzleError as error:
-                bad = Result(_shown(row.question), error=_shown(f"line {row.line}: {one_line(error)}"))
+            if row.puzzle is None:
+                bad = Result(_shown(row.question), error=_shown(f"line {row.line}: {one_line(row.error or '')}"))
                 self._bad.append((self._taken, bad))
             else:
                 self._taken += 1
-                yield puzzle
+                yield row.puzzle
 
     def bad_rows(self, written: int) -> Iterator[Result]:
         """Those that come before the next puzzle, if the results of so many are written."""
@@ -192,15 +188,20 @@ def _shown(text: str) -> str:
     return repr(text.encode("utf-8", "surrogateescape"))[2:-1]
 
 
+def _is_of(task: Task, kept: Result, row: Row) -> bool:
+    if kept.error or row.puzzle is None:
+        return bool(kept.error) and kept.puzzle == _shown(row.question)
+    try:
+        return torch.equal(task.read_grid(kept.puzzle), row.puzzle)
+    except PuzzleError:
+        return False
+
+
 def _check_same(task: Task, name: str, row: Row | None, out: Path, kept: Result) -> None:
     """Refuse to go on behind the results of other puzzles."""
     if row is None:
         raise InvalidValueError(f"{out} holds more results than {name} puzzles. Choose another --out.")
-    try:
-        wanted = _shown(row.question) if kept.error else task.format(task.read_grid(row.question))
-    except PuzzleError:
-        wanted = ""
-    if wanted != kept.puzzle:
+    if not _is_of(task, kept, row):
         raise InvalidValueError(
             f"{name}, line {row.line}: the puzzle must be the one whose result {out} holds. Choose another --out."
         )

@@ -15,7 +15,7 @@ from latent_rl.types import Batched, Carry, ReasonerOutput
 
 Result = TypeVar("Result")
 Recursion = Callable[..., tuple[Tensor, Tensor]]
-"""(network, x, answer, latent, num_latent_updates) -> (answer, latent): what is compiled of a step."""
+"""What is compiled of a step, (network, x, answer, latent, num_latent_updates) -> (answer, latent)."""
 
 PIECE = 64
 """Rows that a CPU steps at once: few enough for the products to stay in its cache. With gradient it is half as many,

@@ -76,7 +76,7 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EpisodeBatches:
     """The `Batching` of the module: without state, as every batch begins afresh.
 
     Attributes:

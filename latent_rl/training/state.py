@@ -18,13 +18,13 @@ from latent_rl.storage.sealed import read_sealed, write_sealed
 from latent_rl.training import parallel
 from latent_rl.training.batches import Batching, ExampleSource
 from latent_rl.training.config import TrainConfig
-from latent_rl.training.episodes import Episodes
+from latent_rl.training.episodes import EpisodeBatches
 from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, scheduled
 from latent_rl.training.progress import Progress, lr_factor
 from latent_rl.training.replacement import Replacement
 
 BATCHINGS: dict[str, Callable[[ExampleSource, Reasoner], Batching]] = {
-    "episodes": Episodes,
+    "episodes": EpisodeBatches,
     "replacement": Replacement,
 }
 """Ways of filling batches, by the name that `TrainConfig.batching` gives them."""

@@ -285,7 +285,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         read_rows(path, NINE)
     for columns in (("Second", "third"), ("2", "3"), ("second", "3")):
         rows = list(read_rows(path, NINE, columns).rows)
-        assert [row[1:] for row in rows] == [(p, a, None) for p, a in PAIRS]
+        assert [(row.question, row.answer, row.error) for row in rows] == [(p, a, None) for p, a in PAIRS]
     for columns, message in ((("thrid",), "did you mean 'third'"), (("4",), "unknown column '4'"), (("0",), "from 1")):
         with pytest.raises(LatentRLError, match=message):
             read_rows(path, NINE, columns)

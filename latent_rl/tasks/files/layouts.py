@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
+from torch import Tensor
+
 from latent_rl.tasks.files.board_text import BoardText
 from latent_rl.tasks.files.columns import DELIMITERS, Header, split_fields
 from latent_rl.tasks.files.text import Line
@@ -21,12 +23,14 @@ class Row(NamedTuple):
         question: a symbol for each cell; if there is an error, what was written.
         answer: the same for its answer, or what was written in its place; None if the text gives none.
         error: why it can't be read, if so.
+        puzzle: the question as tokens, int64 [L], once they are read.
     """
 
     line: int
     question: str
     answer: str | None = None
     error: str | None = None
+    puzzle: Tensor | None = None
 
 
 class Layout(Protocol):

@@ -95,7 +95,8 @@ def read_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> Reading:
             can't be read to its end.
         UnknownNameError: it has no such column.
     """
-    return _found(task, text_lines(path), columns, source_name(path))
+    reading = _found(task, text_lines(path), columns, source_name(path))
+    return reading._replace(rows=(_parsed(task, row) for row in reading.rows))
 
 
 def count_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> int | None:
@@ -103,7 +104,7 @@ def count_rows(path: Path, task: Task, columns: tuple[str, ...] = ()) -> int | N
     if not path.is_file():
         return None
     with suppress(PuzzleError):  # who reads it is told
-        return sum(1 for _ in read_rows(path, task, columns).rows)
+        return sum(1 for _ in _found(task, text_lines(path), columns, source_name(path)).rows)
     return None
 
 
@@ -140,11 +141,21 @@ def _other_task(task: Task, head: list[Line]) -> str:
     return ""
 
 
+def _parsed(task: Task, row: Row) -> Row:
+    """The row with its tokens, or with the reason why it is no puzzle."""
+    if row.error:
+        return row
+    try:
+        return row._replace(puzzle=task.parse(row.question))
+    except PuzzleError as error:
+        return row._replace(error=str(error))
+
+
 def _with_answer(task: Task, row: Row) -> tuple[Tensor, Tensor]:
     """A puzzle and its answer, int64 [L] each."""
-    if row.error:
+    if row.puzzle is None:
         raise PuzzleError(row.error)
-    puzzle = task.parse(row.question)
+    puzzle = row.puzzle
     if row.answer is None:
         return puzzle, task.any_answer(puzzle)
     label = task.parse(row.answer)
