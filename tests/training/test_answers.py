@@ -14,7 +14,7 @@ from latent_rl.tasks.base import draw_symmetry
 from latent_rl.tasks.registry import make_task
 from latent_rl.training.answers import nearest
 from latent_rl.training.batches import ExampleSource
-from latent_rl.training.episodes import Episodes
+from latent_rl.training.episodes import EpisodeBatches
 from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.replacement import Replacement
 from latent_rl.training.trainer import TrainConfig, train
@@ -56,7 +56,7 @@ def test_a_board_without_an_answer_keeps_its_label() -> None:
     assert torch.equal(nearest(QUEENS, impossible, label, torch.zeros(1, 64, 3)), label)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("batching", [Episodes, Replacement])
+@pytest.mark.parametrize("batching", [EpisodeBatches, Replacement])
 def test_steps_learn_the_answer_that_is_nearest_now(batching: type) -> None:
     """The loss is that of right answers, which are now and then others than the labels."""
     reasoner, objective = random_reasoner(QUEENS), LabelObjective(CONFIG, QUEENS)
@@ -95,8 +95,8 @@ def test_it_learns_queens(tmp_path: Path) -> None:
     for answers in ("nearest", "label"):
         torch.manual_seed(0)
         network = Symbols(SymbolsConfig(**vars(task.shape), width=16), torch.float32)
-        config = replace(CONFIG, answers=answers, num_batches=150, batch_size=32, muon_lr=5e-3)
+        config = replace(CONFIG, answers=answers, num_batches=150, batch_size=32, muon_lr=5e-3, ema=0.95)
         trained = train(config, network, tmp_path / answers)
         solved[answers] = evaluate_fixed(trained, task, task.puzzles("test"), 16).solved_rate[-1].item()
-    assert solved["nearest"] >= 0.9
-    assert solved["nearest"] > solved["label"]
+    assert solved["nearest"] > 0.7
+    assert solved["nearest"] > solved["label"] + 0.05
