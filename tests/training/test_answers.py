@@ -90,7 +90,7 @@ def test_who_can_not_is_told() -> None:
 @pytest.mark.slow
 def test_it_learns_queens(tmp_path: Path) -> None:
     """A minute: a set of answers is learned where one label of many is not."""
-    task = make_task("nqueens6")
+    task = QUEENS
     solved = {}
     for answers in ("nearest", "label"):
         torch.manual_seed(0)
