@@ -204,7 +204,7 @@ class Core:
         """Obey one decision for each row."""
         after = state
         active = ~decision.halt
-        for depth in decision.depth[active].unique().tolist():
+        for depth in sorted(set(decision.depth[active].tolist())):
             chosen = active & (decision.depth == depth)
             if bool(chosen.all()):
                 after = self._refine(state, decision, depth)

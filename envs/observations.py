@@ -48,6 +48,11 @@ class StepView:
         return self.log_probs.amax(-1).exp().masked_fill(self.given, 1.0)
 
     @cached_property
+    def least(self) -> Tensor:
+        """The least of a row: float32 [B]."""
+        return self.confidence.amin(1)
+
+    @cached_property
     def blank(self) -> Tensor:
         """The cells that are not given: bool [B, L]."""
         return ~self.given
@@ -184,12 +189,12 @@ def mean_confidence(view: StepView) -> Tensor:
 
 def least_confidence(view: StepView) -> Tensor:
     """The least top probability of any cell."""
-    return view.confidence.amin(1)
+    return view.least
 
 
 def doubt(view: StepView) -> Tensor:
     """-log10(1 - least confidence) / 4: tells .9 from .99 from .999."""
-    return -(1 - least_confidence(view)).clamp(min=1e-6).log10() / 4
+    return -(1 - view.least).clamp(min=1e-6).log10() / 4
 
 
 def low_confidence(view: StepView) -> Tensor:

@@ -97,5 +97,9 @@ def relative_change(before: Tensor, after: Tensor) -> Tensor:
 
     The cells' norms are rounded to the states' dtype, which makes them several times cheaper.
     """
-    change, size = (torch.linalg.vector_norm(x, dim=-1).float().norm(dim=1) for x in (after - before, before))
-    return (change / size.clamp(min=1e-6)).cpu()
+    change = _norms(after - before)
+    return (change / _norms(before).clamp(min=1e-6)).cpu()
+
+
+def _norms(states: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(torch.linalg.vector_norm(states, dim=-1).float(), dim=1)
