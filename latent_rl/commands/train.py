@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, final, get_args, get_type_hints
 
 import torch
 import tyro
@@ -27,6 +27,7 @@ from latent_rl.training.memory import check_weights
 from latent_rl.training.trainer import TrainConfig, train
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Counterpart(RecursionConfig, CellConfig):
     """The TRM that a network without recursion is compared with, as far as that matters to it."""
