@@ -30,6 +30,8 @@ class MakeBank:
     """Test puzzles."""
     seed: Annotated[int, SEED] = 0
     """The generator's seed."""
+    walks: Path | None = None
+    """A folder that keeps the walks to hard puzzles, so that a stopped command goes on from there."""
 
     def run(self) -> None:
         """Generate and print the bank's facts."""
@@ -44,4 +46,4 @@ class MakeBank:
         if out.is_dir():
             raise FileError(f"--out must be a file to write; {out} is a folder.")
         with claimed(out, is_file=True):
-            print(json.dumps(make_bank(task, counts, self.seed, out), indent=2))
+            print(json.dumps(make_bank(task, counts, self.seed, out, self.walks), indent=2))

@@ -1,4 +1,4 @@
-"""Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
+"""Sudoku 4x4, 6x6 (boxes of 2x3), 9x9 and 16x16: rules, symmetries, text."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -11,11 +11,14 @@ from torch import Tensor
 from latent_rl.errors import PuzzleError
 from latent_rl.tasks.bank import bank_size, load_bank
 from latent_rl.tasks.base import Split, Splits, Task
+from latent_rl.tasks.sudoku.histogram import Histogram
 from latent_rl.tasks.sudoku.singles import singles_rounds
 from latent_rl.types import PuzzleSource, Symmetry
 
 BLANK = 1
 """Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
+SYMBOLS = "123456789ABCDEFG"
+"""Of the digits: from 10 on they are letters, as on printed 16x16 boards."""
 _BLANK_CHARACTERS = ".0_*-xX?·"
 
 
@@ -39,6 +42,7 @@ class Sudoku(Task):
         empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
         splits: gives the base puzzles; by default the shipped bank of that name.
         environment: see `Task`; by default that of any task.
+        difficulty: what share of a bank's puzzles needs how many guesses; None takes puzzles as they are dug.
     """
 
     first_answer_token = BLANK + 1
@@ -51,15 +55,17 @@ class Sudoku(Task):
         empties: tuple[int, int],
         splits: Splits | None = None,
         environment: Mapping[str, Any] | None = None,
+        difficulty: Histogram | None = None,
     ) -> None:
         self.name = name
         self.box_rows = box_rows
         self.box_columns = box_columns
         self.empties = empties
         self.environment = environment or {}
+        self.difficulty = difficulty
         self.size = box_rows * box_columns
         self.seq_len = self.size**2
-        self.symbols = ".." + "".join(map(str, range(1, self.size + 1)))
+        self.symbols = ".." + SYMBOLS[: self.size]
         bands, stacks = self.size // box_rows, self.size // box_columns
         self.num_symmetry_draws = self.size + bands + self.size + stacks + self.size + 1
         self._splits = splits
@@ -73,13 +79,16 @@ class Sudoku(Task):
 
     @property
     def alphabet(self) -> Mapping[str, int]:
-        """Digits, and any of ``.0_*-xX?·`` for a blank."""
-        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
+        """Digits, from 10 on letters of either case, and any of ``.0_*-xX?·`` for a blank."""
+        digits = {symbol: token for token, symbol in enumerate(SYMBOLS[: self.size], BLANK + 1)}
+        small = {symbol.lower(): token for symbol, token in digits.items()}
+        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | digits | small
 
     @property
     def legend(self) -> str:
         """See `Task.legend`."""
-        return f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
+        letters = f", letters A-{SYMBOLS[self.size - 1]}" if self.size > 9 else ""
+        return f"digits 1-{min(self.size, 9)}{letters}, or one of {_BLANK_CHARACTERS} for a blank"
 
     def puzzles(self, split: Split) -> PuzzleSource:
         """The base puzzles of a split."""
@@ -151,7 +160,7 @@ class Sudoku(Task):
             number, place = twice.nonzero()[0].tolist()
             kind = ("row", "column", "box")[number // self.size]
             raise PuzzleError(
-                f"the givens contradict each other: {int(ranked[number, place]) - BLANK} stands more than once in"
+                f"the givens contradict each other: {self.symbols[ranked[number, place]]} stands more than once in"
                 f" {kind} {number % self.size + 1}."
             )
 
