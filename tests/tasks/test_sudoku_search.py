@@ -12,6 +12,7 @@ from latent_rl.tasks.sudoku import search as plain
 from latent_rl.tasks.sudoku.bitboards import geometry, search
 from latent_rl.tasks.sudoku.histogram import EXTREME, Histogram
 from latent_rl.tasks.sudoku.make_bank import make_bank
+from latent_rl.tasks.sudoku.matched import TURNS
 from latent_rl.tasks.sudoku.rating import NUM_ORDERS, guesses, rating
 from latent_rl.tasks.sudoku.symmetry import symmetry_hash
 from latent_rl.tasks.sudoku.task import Sudoku, box_index
@@ -164,16 +165,16 @@ class TestExtreme:
 @needs_numba
 def test_a_matched_bank_can_be_made_again_and_goes_on_from_its_walks(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("latent_rl.tasks.sudoku.matched.NUM_PROPOSALS", 1500)
-    easy = Histogram(edges=(0, 10), shares=(0.5, 0.3, 0.2))
+    easy = Histogram(edges=(0, 10), shares=(0.5, 0.2, 0.3))
     task = Sudoku("easy", 3, 3, (45, 64), difficulty=easy)
-    counts = {"train": 20, "validation": 5, "test": 10}
+    counts = {"train": 60, "validation": 20, "test": 40}
     facts = make_bank(task, counts, 4, tmp_path / "bank.npz", tmp_path / "walks")
     written = sorted((tmp_path / "walks").iterdir())
-    assert written
+    assert {TURNS[int(path.stem) % len(TURNS)] for path in written} == set(SPLITS)
     again = make_bank(task, counts, 4, tmp_path / "again.npz", tmp_path / "walks")
     without = make_bank(task, counts, 4, tmp_path / "without.npz")
     assert facts == again == without
-    assert [list(found.values()) for found in facts["guesses"]["counts"].values()] == [[10, 6, 4], [3, 1, 1], [5, 3, 2]]
+    assert [list(found.values()) for found in facts["guesses"]["counts"].values()] == [[30, 12, 18], [10, 4, 6], [20, 8, 12]]
     written[0].write_bytes(b"no archive")
     with pytest.raises(PuzzleError, match="must be a walk of make-bank"):
         make_bank(task, counts, 4, tmp_path / "bank.npz", tmp_path / "walks")

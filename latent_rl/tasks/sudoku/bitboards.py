@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.sudoku.search import Grid, njit
+from latent_rl.tasks.sudoku.search import COMPILED, UNDECIDED, Grid, njit
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
+PATIENCE = 10_000 if COMPILED else 100
+"""Guesses, a second or a few, after which a board is given up."""
 
 
 class Geometry(NamedTuple):
@@ -335,3 +337,15 @@ def search(
         _claim(boards[depth + 1], digit, band, bit)
         depth, fresh = depth + 1, True
     return found, guesses
+
+
+def count_by_deduction(grid: Grid, box_rows: int, box_columns: int, solution: Grid) -> int:
+    """Count the completions of a board up to 2, as `search.count_solutions` does; `solution` gets the first.
+
+    Returns:
+        The count; `UNDECIDED` if it takes more than `PATIENCE` guesses.
+    """
+    found = np.zeros((2, len(grid)), dtype=np.int64)
+    count, _ = search(grid, np.arange(len(grid)), geometry(box_rows, box_columns), PATIENCE, found)
+    solution[:] = found[0]
+    return UNDECIDED if count < 0 else count

@@ -31,6 +31,9 @@ DUG_AT_ONCE = 100
 """Easy puzzles that are dug together."""
 MINIMAL_SHARE = 0.4
 """Of the dug puzzles; the others have a drawn number of blanks."""
+TURNS: tuple[Split, ...] = ("train", "test", "train", "train", "validation", "train", "test", "train", "train", "test")
+"""The splits that walks, and batches of dug puzzles, belong to, in turn; those of a full split are not made. As it does
+not depend on the counts, no puzzle of one bank's test split is in the training split of a larger bank of that seed."""
 TILT = 0.5
 """Of two puzzles of a bin, one with a given more is chosen e^TILT times as often: walks favour few givens, collections
 do not. It begins at `TILT_FROM` givens, so that sparse puzzles stay."""
@@ -83,7 +86,7 @@ def matched(
     seen: set[int] = set()
 
     def fill(split: Split, found: Rated) -> None:
-        """Add those that are not symmetric to any before."""
+        """Add what has the right number of blanks and is not symmetric to any before."""
         hashes = symmetry_hash(found.boards, 3, 3).tolist()
         empty = (found.boards == 0).sum(1)
         fits = (empty >= empties[0]) & (empty <= empties[1])
@@ -97,21 +100,13 @@ def matched(
         parts[split].append(found[np.array(new, dtype=np.int64)])
         report(int(still - np.maximum(wanted[split] - have[split], 0).sum()))
 
-    def neediest(bins: slice) -> Split | None:
-        """The split with the least filled of these bins; None if all are full."""
-        filled = {split: (have[split] / np.maximum(wanted[split], 1))[bins].min() for split in counts}
-        lacking = {split: share for split, share in filled.items() if (have[split] < wanted[split])[bins].any()}
-        if not lacking:
-            return None
-        least: Split = min(lacking, key=lacking.__getitem__)
-        return least
-
     for make, bins in ((_dug, slice(1)), (_walked, slice(1, None))):
         for number in itertools.count():
-            split = neediest(bins)
-            if split is None:
+            lacking = [split for split in counts if (have[split] < wanted[split])[bins].any()]
+            if not lacking:
                 break
-            fill(split, make(seed, number, walks))
+            if (split := TURNS[number % len(TURNS)]) in lacking:
+                fill(split, make(seed, number, walks))
     random = np.random.default_rng(seed)
     return {split: _chosen(_joined(parts[split]), histogram, wanted[split], random) for split in counts}
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.bank import bank_size, load_bank
 from latent_rl.tasks.base import Split, Splits, Task
 from latent_rl.tasks.sudoku.histogram import Histogram
@@ -43,6 +43,9 @@ class Sudoku(Task):
         splits: gives the base puzzles; by default the shipped bank of that name.
         environment: see `Task`; by default that of any task.
         difficulty: what share of a bank's puzzles needs how many guesses; None takes puzzles as they are dug.
+
+    Raises:
+        InvalidValueError: a board of more than 16 x 16 cells.
     """
 
     first_answer_token = BLANK + 1
@@ -57,6 +60,8 @@ class Sudoku(Task):
         environment: Mapping[str, Any] | None = None,
         difficulty: Histogram | None = None,
     ) -> None:
+        if box_rows * box_columns > len(SYMBOLS):
+            raise InvalidValueError(f"a Sudoku must be 16x16 at most; {name} has boxes of {box_rows}x{box_columns}.")
         self.name = name
         self.box_rows = box_rows
         self.box_columns = box_columns
@@ -183,15 +188,18 @@ class Sudoku(Task):
         Raises:
             PuzzleError: the puzzle has no solution or several, or the search takes too long.
         """
+        from latent_rl.tasks.sudoku.bitboards import count_by_deduction
         from latent_rl.tasks.sudoku.search import PATIENCE, UNDECIDED, count_solutions
 
         answer = np.zeros(self.seq_len, dtype=np.int64)
         grid = (inputs.numpy() - BLANK).astype(np.int64)
-        count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
+        if self.size > 9:
+            count = count_by_deduction(grid, self.box_rows, self.box_columns, answer)
+        else:
+            count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
         if count == UNDECIDED:
             raise PuzzleError(
-                f"a {self.name} puzzle must have exactly one solution; {PATIENCE:,} steps of search did not tell"
-                " whether this one has."
+                f"a {self.name} puzzle must have exactly one solution; a long search did not tell whether this one has."
             )
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"

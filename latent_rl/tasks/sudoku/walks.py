@@ -5,12 +5,10 @@ All functions are compiled by numba (the `generate` extra). Digits are 1..N, 0 i
 
 import numpy as np
 
-from latent_rl.tasks.sudoku.bitboards import Geometry, search
+from latent_rl.tasks.sudoku.bitboards import PATIENCE, Geometry, search
 from latent_rl.tasks.sudoku.rating import MAX_GUESSES, NUM_ORDERS, rating
 from latent_rl.tasks.sudoku.search import Grid, njit
 
-PATIENCE = 10_000
-"""Guesses after which a board is given up."""
 MOVES_APART = 4
 """Moves of a walk between two puzzles that are kept."""
 TEMPERATURE = 0.15
