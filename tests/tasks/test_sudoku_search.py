@@ -131,7 +131,7 @@ def test_a_histogram_counts_and_names_its_bins() -> None:
     histogram = Histogram(edges=(0, 10), shares=(0.5, 0.3, 0.2))
     assert histogram.bins(np.array([0, 0.4, 0.6, 10, 10.6, 99])).tolist() == [0, 0, 1, 1, 2, 2]
     assert histogram.counts(9).tolist() == [4, 3, 2]
-    assert histogram.names() == ["0", "1-10", "over 10"]
+    assert histogram.tally(np.array([0, 0, 4, 5, 6])) == {"0": 2, "1-10": 3, "over 10": 0}
 
 
 class TestExtreme:

@@ -32,6 +32,11 @@ class Histogram:
         whole[largest] += 1
         return whole
 
+    def tally(self, guesses: np.ndarray) -> dict[str, int]:
+        """How many puzzles are in every bin, by its name."""
+        counts = np.bincount(self.bins(guesses), minlength=len(self.shares))
+        return dict(zip(self.names(), counts.tolist(), strict=True))
+
     def names(self) -> list[str]:
         """What to call the bins: ``0``, ``1-10``, ..., ``over 100``."""
         lows = [0, *(edge + 1 for edge in self.edges)]

@@ -161,16 +161,7 @@ def _difficulty(histogram: Histogram, rated: dict[Split, Rated]) -> dict[str, An
     """What a bank's facts say of its guesses."""
     return {
         "wanted": dict(zip(histogram.names(), histogram.shares, strict=True)),
-        "counts": {
-            split: dict(
-                zip(
-                    histogram.names(),
-                    np.bincount(histogram.bins(found.guesses[:, 0]), minlength=len(histogram.shares)).tolist(),
-                    strict=True,
-                )
-            )
-            for split, found in rated.items()
-        },
+        "counts": {split: histogram.tally(found.guesses[:, 0]) for split, found in rated.items()},
         "mean": {split: round(float(found.guesses.mean()), 2) for split, found in rated.items()},
         "mean_givens": {split: round(float((found.boards > 0).sum(1).mean()), 2) for split, found in rated.items()},
         "walks": {split: len(np.unique(found.source[found.source >= 0])) for split, found in rated.items()},
