@@ -174,7 +174,11 @@ def test_a_matched_bank_can_be_made_again_and_goes_on_from_its_walks(tmp_path, m
     again = make_bank(task, counts, 4, tmp_path / "again.npz", tmp_path / "walks")
     without = make_bank(task, counts, 4, tmp_path / "without.npz")
     assert facts == again == without
-    assert [list(found.values()) for found in facts["guesses"]["counts"].values()] == [[30, 12, 18], [10, 4, 6], [20, 8, 12]]
+    assert [list(found.values()) for found in facts["guesses"]["counts"].values()] == [
+        [30, 12, 18],
+        [10, 4, 6],
+        [20, 8, 12],
+    ]
     written[0].write_bytes(b"no archive")
     with pytest.raises(PuzzleError, match="must be a walk of make-bank"):
         make_bank(task, counts, 4, tmp_path / "bank.npz", tmp_path / "walks")
