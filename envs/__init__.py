@@ -38,6 +38,8 @@ IDS: dict[str, str] = {
     "LatentReasoning/Sudoku9x9-v0": "sudoku9x9",
     "LatentReasoning/Sudoku9x9Hard-v0": "sudoku9x9-hard",
     "LatentReasoning/Sudoku9x9Minimal-v0": "sudoku9x9-minimal",
+    "LatentReasoning/Sudoku9x9Extreme-v0": "sudoku9x9-extreme",
+    "LatentReasoning/Sudoku16x16-v0": "sudoku16x16",
     "LatentReasoning/NQueens8-v0": "nqueens8",
     "LatentReasoning/NQueens8Classes-v0": "nqueens8-classes",
     "LatentReasoning/Maze10-v0": "maze10",

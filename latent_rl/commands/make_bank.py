@@ -32,6 +32,8 @@ class MakeBank:
     """Test puzzles."""
     seed: Annotated[int, SEED] = 0
     """The generator's seed."""
+    walks: Path | None = None
+    """A folder that keeps the walks to hard puzzles, so that a stopped command goes on from there."""
 
     def run(self) -> None:
         """Generate and print the bank's facts."""
@@ -51,7 +53,7 @@ class MakeBank:
             raise FileError(f"--out must be a file to write; {out} is a folder.")
         with claimed(out, is_file=True):
             if isinstance(task, Sudoku):
-                facts = sudoku_bank.make_bank(task, counts, self.seed, out)
+                facts = sudoku_bank.make_bank(task, counts, self.seed, out, self.walks)
             else:
                 facts = constraint_bank.make_bank(task, counts, self.seed, out)
         print(json.dumps(facts, indent=2))

@@ -30,6 +30,7 @@ WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
 STAND_INS = {
     "sudoku9x9-minimal": "sudoku9x9-hard",
+    "sudoku9x9-extreme": "sudoku9x9-hard",
     "nqueens8": "nqueens8-final",
     "maze14": "maze20",
     "maze30": "maze20",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from latent_rl.errors import PuzzleError, one_line
 from latent_rl.storage.atomic import write_atomically
@@ -53,6 +54,18 @@ def bank_size(name: str, split: Split) -> int:
     return int(size)
 
 
+def load_guesses(name: str, split: Split) -> Tensor:
+    """How hard the puzzles of a split are, float32 [N]: the guesses that a search needs, where the bank has them.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        PuzzleError: the file is damaged, or its puzzles are not rated.
+    """
+    check_split(split)
+    with _opened(name) as file:
+        return torch.from_numpy(file[f"{split}_guesses"])
+
+
 def bank_facts(name: str) -> dict[str, Any]:
     """How a shipped bank was made: generator, seed, counts, sha256 of its content.
 
@@ -78,12 +91,16 @@ def _opened(name: str) -> Iterator[Any]:
         raise PuzzleError(f"{path} must be a whole bank of puzzles: {one_line(error)}. Install anew.") from error
 
 
-def save_bank(path: Path, splits: dict[Split, Puzzles], facts: dict[str, Any]) -> None:
-    """Write a bank: answers as uint8 tokens, givens as packed bits, facts as JSON."""
+def save_bank(
+    path: Path, splits: dict[Split, Puzzles], facts: dict[str, Any], guesses: dict[Split, np.ndarray] | None = None
+) -> None:
+    """Write a bank: answers as uint8 tokens, givens as packed bits, guesses, if known, as float32, facts as JSON."""
     arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
     for split, puzzles in splits.items():
         arrays[f"{split}_answers"] = puzzles.labels.numpy().astype(np.uint8)
         arrays[f"{split}_given"] = np.packbits((puzzles.inputs == puzzles.labels).numpy(), axis=1)
+        if guesses:
+            arrays[f"{split}_guesses"] = guesses[split]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue())

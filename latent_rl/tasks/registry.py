@@ -11,6 +11,7 @@ from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.maze.task import Maze
 from latent_rl.tasks.nqueens.task import NQueens
+from latent_rl.tasks.sudoku.histogram import EXTREME
 from latent_rl.tasks.sudoku.task import Sudoku
 
 TASKS: dict[str, Task] = {
@@ -21,6 +22,8 @@ TASKS: dict[str, Task] = {
         Sudoku("sudoku9x9", 3, 3, (30, 40), environment={"horizon": 16}),
         Sudoku("sudoku9x9-hard", 3, 3, (46, 56), environment={"horizon": 128}),
         Sudoku("sudoku9x9-minimal", 3, 3, (0, 81), environment={"horizon": 128}),
+        Sudoku("sudoku9x9-extreme", 3, 3, (45, 64), difficulty=EXTREME, environment={"horizon": 128}),
+        Sudoku("sudoku16x16", 4, 4, (102, 150)),
         NQueens("nqueens6", 6, counts=(70, 10, 20)),
         NQueens("nqueens8", 8),
         NQueens("nqueens8-classes", 8, hold_out="solutions"),

@@ -333,3 +333,36 @@ def test_counts_are_known_without_drawing(monkeypatch: pytest.MonkeyPatch) -> No
     assert [[task.num_puzzles(split) for split in SPLITS] for task in sized] == expected
     with pytest.raises(UnknownNameError, match="unknown split"):
         sized[0].num_puzzles("tests")
+
+
+class TestSixteen:
+    """Boards whose digits go beyond 9 are written with letters."""
+
+    def test_what_is_written_is_read(self) -> None:
+        task = make_task("sudoku16x16")
+        puzzles = first(task, "test", 4)
+        for tokens in (*puzzles.inputs, *puzzles.labels):
+            line = task.format(tokens)
+            assert len(line) == 256
+            assert task.parse(line).equal(tokens)
+            assert task.parse(line.lower()).equal(tokens)
+        assert task.format(torch.arange(1, 18)) == ".123456789ABCDEFG"
+
+    def test_drawn_boards_are_read(self, tmp_path: Path) -> None:
+        task = make_task("sudoku16x16")
+        puzzles = first(task, "test", 1)
+        drawn = task.render(puzzles.inputs[0])
+        assert drawn.count("+") == 9
+        (tmp_path / "board.txt").write_text(drawn)
+        found = read_puzzles(tmp_path / "board.txt", task)
+        assert found.inputs.equal(puzzles.inputs)
+        assert found.labels.equal(puzzles.labels)
+
+    def test_it_says_what_is_wrong(self) -> None:
+        task = make_task("sudoku16x16")
+        with pytest.raises(PuzzleError, match="digits 1-9, letters A-G, or one of"):
+            task.parse("H" + "." * 255)
+        with pytest.raises(PuzzleError, match="G stands more than once in row 1"):
+            task.parse("GG" + "." * 254)
+        with pytest.raises(InvalidValueError, match="16x16 at most"):
+            Sudoku("large", 5, 5, (0, 625))

@@ -12,7 +12,7 @@ from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.task import Sudoku
 
 Rules = Sudoku | Maze | NQueens
-_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
+_BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3), 16: (4, 4)}
 _SAMPLE = 64
 """Puzzles at the beginning of a split whose labels are checked against the rules."""
 

@@ -1,7 +1,8 @@
-"""Make a bank of base puzzles: unique solutions, splits disjoint up to symmetry where that can be decided."""
+"""Make a bank of base puzzles: unique solutions, no two puzzles symmetric to each other."""
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from latent_rl.errors import InvalidValueError, MissingExtraError
 from latent_rl.tasks.bank import save_bank
 from latent_rl.tasks.base import Split
 from latent_rl.tasks.sudoku import search as sudoku_solver
+from latent_rl.tasks.sudoku.bitboards import geometry
+from latent_rl.tasks.sudoku.histogram import Histogram
+from latent_rl.tasks.sudoku.matched import Rated, matched, solutions
+from latent_rl.tasks.sudoku.symmetry import symmetry_hash
 from latent_rl.tasks.sudoku.task import BLANK, Sudoku, box_index
+from latent_rl.tasks.sudoku.walks import dig_by_deduction
 from latent_rl.types import Puzzles
 
 
@@ -59,65 +65,104 @@ def _all_cell_maps(box_rows: int, box_columns: int) -> np.ndarray:
     return _CELL_MAPS[box_rows, box_columns]
 
 
-def make_bank(task: Sudoku, counts: dict[Split, int], seed: int, out: Path) -> dict[str, Any]:
+def make_bank(
+    task: Sudoku, counts: dict[Split, int], seed: int, out: Path, walks: Path | None = None
+) -> dict[str, Any]:
     """Generate base puzzles and write them as a bank.
 
-    Up to 6x6 no two puzzles of the bank are symmetric to each other; for 9x9, where the group has over 10^12
-    elements, they are different as drawn. Where a size has too few different puzzles (4x4), the splits share
-    what there is in the asked proportions.
+    No two puzzles of the bank are symmetric to each other. Where a size has too few different puzzles (4x4), the splits
+    share what there is in the asked proportions.
 
     Args:
-        task: which size and how many blanks.
+        task: which size and how many blanks; what share of the puzzles is how hard.
         counts: how many puzzles each split should have.
         seed: the generator's seed.
         out: the `.npz` file to write.
+        walks: a folder that keeps the walks to hard puzzles, so that a stopped command goes on; None for none.
 
     Returns:
         The facts written into the bank.
 
     Raises:
         MissingExtraError: numba, from the `generate` extra, is not installed.
+        InvalidValueError: a split without puzzles, or difficulties of another size than 9x9.
     """
     if not sudoku_solver.COMPILED:
         raise MissingExtraError("making banks needs numba: pip install 'latent_rl[generate]'.")
     if min(counts.values()) < 1:
         raise InvalidValueError(f"every split must have at least 1 puzzle; got {counts}.")
-    random = np.random.default_rng(seed)
-    boxes = box_index(task.box_rows, task.box_columns)
-    seen: set[bytes] = set()
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    total, misses = sum(counts.values()), 0
-    with tqdm(total=total, desc=task.name, unit="puzzle") as bar:
-        # A long run of repetitions means that the size is exhausted.
-        while len(pairs) < total and misses < 20_000:
-            target = int(random.integers(task.empties[0], task.empties[1] + 1)) if task.empties[0] else task.seq_len
-            puzzle, solution = sudoku_solver.dig(task.size, boxes, target, int(random.integers(2**31)))
-            short = task.empties[0] > 0 and (puzzle == 0).sum() < task.empties[0]
-            small = task.size <= 6
-            key = canonical_form(puzzle, task.box_rows, task.box_columns) if small else puzzle.tobytes()
-            if short or key in seen:
-                misses += 1
-                continue
-            misses = 0
-            seen.add(key)
-            pairs.append((puzzle, solution))
-            bar.update()
-    random.shuffle(pairs)
-    tokens = torch.from_numpy(np.array(pairs)) + BLANK
-    splits: dict[Split, Puzzles] = {}
-    start = 0
-    for split, count in counts.items():
-        end = start + count * len(pairs) // total
-        splits[split] = Puzzles(tokens[start:end, 0], tokens[start:end, 1])
-        start = end
-    digest = hashlib.sha256(tokens[:start].numpy().astype(np.uint8).tobytes()).hexdigest()
+    guesses: dict[Split, np.ndarray] | None = None
+    more: dict[str, Any] = {}
+    with tqdm(total=sum(counts.values()), desc=task.name, unit="puzzle") as bar:
+        if task.difficulty is None:
+            pairs = _dug(task, counts, seed, bar.update)
+        else:
+            if (task.box_rows, task.box_columns) != (3, 3):
+                raise InvalidValueError(f"difficulties are those of 9x9 boards; {task.name} must have boxes of 3x3.")
+            rated = matched(task.difficulty, task.empties, counts, seed, walks, bar.update)
+            pairs = {split: np.stack([found.boards, solutions(found.boards)], axis=1) for split, found in rated.items()}
+            guesses = {split: found.guesses.mean(1) for split, found in rated.items()}
+            more = {"guesses": _difficulty(task.difficulty, rated)}
+    tokens = {split: torch.from_numpy(found) + BLANK for split, found in pairs.items()}
+    splits = {split: Puzzles(found[:, 0], found[:, 1]) for split, found in tokens.items()}
     facts = {
         "task": task.name,
-        "generator": "latent_rl.tasks.sudoku.make_bank",
+        "generator": __name__,
         "seed": seed,
         "asked": counts,
         "counts": {split: len(puzzles) for split, puzzles in splits.items()},
-        "sha256": digest,
+        "sha256": hashlib.sha256(torch.cat(list(tokens.values())).numpy().astype(np.uint8).tobytes()).hexdigest(),
+        **more,
     }
-    save_bank(out, splits, facts)
+    save_bank(out, splits, facts, guesses)
     return facts
+
+
+def _dug(task: Sudoku, counts: dict[Split, int], seed: int, report: Callable[[int], object]) -> dict[Split, np.ndarray]:
+    """Int64 [N, 2, L] for each split: puzzles and solutions, digits, dug out of random grids."""
+    random = np.random.default_rng(seed)
+    seen: set[bytes] = set()
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    total, misses = sum(counts.values()), 0
+    # A long run of repetitions means that the size is exhausted.
+    while len(pairs) < total and misses < 20_000:
+        target = int(random.integers(task.empties[0], task.empties[1] + 1)) if task.empties[0] else task.seq_len
+        puzzle, solution = _dig(task, target, int(random.integers(2**31)))
+        short = task.empties[0] > 0 and (puzzle == 0).sum() < task.empties[0]
+        key = b"" if short else _symmetry_key(puzzle, task)
+        if short or key in seen:
+            misses += 1
+            continue
+        misses = 0
+        seen.add(key)
+        pairs.append((puzzle, solution))
+        report(1)
+    random.shuffle(pairs)
+    dug = np.array(pairs)
+    ends = np.cumsum([count * len(pairs) // total for count in counts.values()])
+    return dict(zip(counts, np.split(dug, ends)[:-1], strict=True))
+
+
+def _dig(task: Sudoku, num_empty: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A puzzle and its solution; on boards over 9x9 a search must deduce, or it does not end."""
+    if task.size <= 9:
+        return sudoku_solver.dig(task.size, box_index(task.box_rows, task.box_columns), num_empty, seed)
+    return dig_by_deduction(geometry(task.box_rows, task.box_columns), num_empty, seed)
+
+
+def _symmetry_key(puzzle: np.ndarray, task: Sudoku) -> bytes:
+    """What is the same for symmetric puzzles; up to 6x6 it is so for no others, beyond hardly ever."""
+    if task.size <= 6:
+        return canonical_form(puzzle, task.box_rows, task.box_columns)
+    return symmetry_hash(puzzle[None], task.box_rows, task.box_columns).tobytes()
+
+
+def _difficulty(histogram: Histogram, rated: dict[Split, Rated]) -> dict[str, Any]:
+    """What a bank's facts say of its guesses."""
+    return {
+        "wanted": dict(zip(histogram.names(), histogram.shares, strict=True)),
+        "counts": {split: histogram.tally(found.guesses[:, 0]) for split, found in rated.items()},
+        "mean": {split: round(float(found.guesses.mean()), 2) for split, found in rated.items()},
+        "mean_givens": {split: round(float((found.boards > 0).sum(1).mean()), 2) for split, found in rated.items()},
+        "walks": {split: len(np.unique(found.source[found.source >= 0])) for split, found in rated.items()},
+    }

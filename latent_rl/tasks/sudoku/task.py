@@ -1,4 +1,4 @@
-"""Sudoku 4x4, 6x6 (boxes of 2x3) and 9x9: rules, symmetries, text."""
+"""Sudoku 4x4, 6x6 (boxes of 2x3), 9x9 and 16x16: rules, symmetries, text."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError
+from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.base import Splits
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, renamed, rows_and_columns
+from latent_rl.tasks.sudoku.histogram import Histogram
 from latent_rl.tasks.sudoku.singles import singles_rounds
 from latent_rl.types import Symmetry
 
 BLANK = 1
 """Token of an empty cell; 0 is padding and digit d is token d + 1, as in the public datasets."""
+SYMBOLS = "123456789ABCDEFG"
+"""Of the digits: from 10 on they are letters, as on printed 16x16 boards."""
 _BLANK_CHARACTERS = ".0_*-xX?·"
 
 
@@ -39,6 +42,10 @@ class Sudoku(ConstraintTask):
         empties: least and greatest number of blanks; (0, N*N) is "minimal": no given can be spared.
         splits: gives the base puzzles; by default the shipped bank of that name.
         environment: see `Task`; by default that of any task.
+        difficulty: what share of a bank's puzzles needs how many guesses; None takes puzzles as they are dug.
+
+    Raises:
+        InvalidValueError: a board of more than 16 x 16 cells.
     """
 
     def __init__(
@@ -49,10 +56,14 @@ class Sudoku(ConstraintTask):
         empties: tuple[int, int],
         splits: Splits | None = None,
         environment: Mapping[str, Any] | None = None,
+        difficulty: Histogram | None = None,
     ) -> None:
+        if box_rows * box_columns > len(SYMBOLS):
+            raise InvalidValueError(f"a Sudoku must be 16x16 at most; {name} has boxes of {box_rows}x{box_columns}.")
         self.box_rows = box_rows
         self.box_columns = box_columns
         self.empties = empties
+        self.difficulty = difficulty
         self.size = box_rows * box_columns
         boxes = np.argsort(box_index(box_rows, box_columns), kind="stable").reshape(self.size, -1)
         kinds = (*rows_and_columns(self.size), Kind.of("box", boxes))
@@ -67,13 +78,16 @@ class Sudoku(ConstraintTask):
 
     @property
     def alphabet(self) -> Mapping[str, int]:
-        """Digits, and any of ``.0_*-xX?·`` for a blank."""
-        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | {str(d): d + BLANK for d in range(1, self.size + 1)}
+        """Digits, from 10 on letters of either case, and any of ``.0_*-xX?·`` for a blank."""
+        digits = {symbol: token for token, symbol in enumerate(SYMBOLS[: self.size], BLANK + 1)}
+        small = {symbol.lower(): token for symbol, token in digits.items()}
+        return dict.fromkeys(_BLANK_CHARACTERS, BLANK) | digits | small
 
     @property
     def legend(self) -> str:
         """See `Task.legend`."""
-        return f"digits 1-{self.size}, or one of {_BLANK_CHARACTERS} for a blank"
+        letters = f", letters A-{SYMBOLS[self.size - 1]}" if self.size > 9 else ""
+        return f"digits 1-{min(self.size, 9)}{letters}, or one of {_BLANK_CHARACTERS} for a blank"
 
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Relabel digits; permute bands, rows in bands, stacks, columns in stacks; transpose (square boxes)."""
@@ -120,15 +134,18 @@ class Sudoku(ConstraintTask):
         Raises:
             PuzzleError: the puzzle has no solution or several, or the search takes too long.
         """
+        from latent_rl.tasks.sudoku.bitboards import count_by_deduction
         from latent_rl.tasks.sudoku.search import PATIENCE, UNDECIDED, count_solutions
 
         answer = np.zeros(self.seq_len, dtype=np.int64)
         grid = (inputs.numpy() - BLANK).astype(np.int64)
-        count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
+        if self.size > 9:
+            count = count_by_deduction(grid, self.box_rows, self.box_columns, answer)
+        else:
+            count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
         if count == UNDECIDED:
             raise PuzzleError(
-                f"a {self.name} puzzle must have exactly one solution; {PATIENCE:,} steps of search did not tell"
-                " whether this one has."
+                f"a {self.name} puzzle must have exactly one solution; a long search did not tell whether this one has."
             )
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"
