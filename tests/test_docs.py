@@ -36,6 +36,7 @@ SMALL = {
     "evaluate": "--num-puzzles 20 --steps 2",
     "vote": "--views 2 --steps 1",
     "diagnose": "--num-puzzles 20 --steps 3",
+    "make-bank": "--num-train 40 --num-validation 8 --num-test 16 --out bank.npz",
     "compare": "--seeds 1 --total-timesteps 256 --num-test 20 --num-validation 20 --recorded 20",
 }
 """What is added to a command so that it ends soon; of an option that is given twice, the last one counts."""
