@@ -132,6 +132,18 @@ def test_the_overview_imports_nothing_heavy() -> None:
     assert all(name in run.stdout for name in cli.COMMANDS)
 
 
+def test_the_list_of_tasks_loads_no_network_and_no_plots() -> None:
+    """It takes little more than torch itself does."""
+    code = (
+        "import sys; from latent_rl.__main__ import run\n"
+        "assert run(['tasks']) == 0\n"
+        "heavy = ('latent_rl.reasoners', 'latent_rl.training', 'safetensors', 'matplotlib', 'gymnasium', 'numba')\n"
+        "assert not [name for name in heavy if name in sys.modules]"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_the_module_runs_and_unknown_options_get_status_2() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "latent_rl", "evaluate", "--tsak", "x"], capture_output=True, text=True, check=False
