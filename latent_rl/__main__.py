@@ -1,5 +1,6 @@
 """The command line: `latent-rl`, or `python -m latent_rl`. Its composition root: the one place that knows all parts."""
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -51,8 +52,13 @@ def command(name: str, arguments: list[str]) -> Callable[..., Any]:
     return found if isinstance(found, type) else found(arguments[1:])
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], *, freeze: bool = False) -> int:
     """Run one command.
+
+    Args:
+        arguments: as they are typed, without the program's name.
+        freeze: never look for garbage among all that is there once the command is imported. For a process that does
+            nothing else: torch alone holds so many objects that looking, at the end too, takes half a second.
 
     Returns:
         The exit status: what the command returns, 0 if that is nothing; 2 after a user's mistake; 130 after Ctrl-C, 143
@@ -62,6 +68,8 @@ def run(arguments: list[str]) -> int:
     def work() -> int | None:
         # A config checks itself as it is made, so parsing, too, can meet a user's mistake.
         commands = {name: command(name, arguments) for name in COMMANDS}
+        if freeze:
+            gc.freeze()
         overview = "Latent recursion as a decision process."
         asked = parsed(
             lambda: tyro.extras.subcommand_cli_from_dict(
@@ -77,7 +85,7 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the command line and exit; SIGTERM ends a command as Ctrl-C does."""
     stop_on_sigterm()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], freeze=True))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ before anything is made of them."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -52,6 +52,15 @@ SEED = Range(0, 2**31 - 1)
 """What every library takes for a seed."""
 DERIVED = tyro.conf.Suppress
 """Marks a field, `Annotated[int, DERIVED]`, that follows from others or from the task: no command line asks for it."""
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """Notes the names that a text may have, `Annotated[str, one_of(REGISTRY)]`, for the command line's help.
+
+    It is no `Literal`: whoever adds to the registry later may use the new name, and the class that has the field
+    refuses an unknown one in one line, with a suggestion.
+    """
+    return tyro.conf.arg(metavar="{" + ",".join(names) + "}")
 
 
 def check_fields(instance: Any) -> None:

@@ -1,14 +1,15 @@
-"""Does a reasoner fit a task: vocabulary, length, and what puzzle ids mean to both."""
+"""Does a reasoner fit a task: vocabulary, length, and what puzzle ids mean to both; and which shipped one does."""
 
 from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.notes import note
 from latent_rl.reasoners.base import Reasoner, Resizable
-from latent_rl.reasoners.checkpoint import CONFIG, reasoner_folder
+from latent_rl.reasoners.checkpoint import CONFIG, default_reasoner, reasoner_facts, reasoner_folder, shipped_reasoners
 from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
 from latent_rl.tasks.base import Task
+from latent_rl.tasks.registry import TASKS
 
 
 def check_fits(reasoner: Reasoner, task: Task) -> None:
@@ -88,3 +89,26 @@ def matched(task: Task, reasoner: str | Path) -> Task:
             f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
         )
     return known
+
+
+def reasoner_of(task: Task, name: str) -> str:
+    """The shipped reasoner of a task that the user calls by a name.
+
+    Raises:
+        InvalidValueError: there is none; the text says which would fit, and how to get another.
+    """
+    chosen = default_reasoner(name)
+    if chosen in shipped_reasoners():
+        return chosen
+    fitting = [other for other in shipped_reasoners() if _is_kin(task, reasoner_facts(other)["train"]["task"])]
+    use = f"use one that fits: --reasoner {' or '.join(fitting)}; or train" if fitting else "train"
+    raise InvalidValueError(
+        f"there must be a reasoner for {name}, and none is shipped; {use} one (latent-rl train --task {name}) and give"
+        " its folder by --reasoner."
+    )
+
+
+def _is_kin(task: Task, other: str) -> bool:
+    """Whether the puzzles of the task of that name have the same rules and size."""
+    kin = TASKS.get(other)
+    return type(kin) is type(task) and kin is not None and kin.seq_len == task.seq_len

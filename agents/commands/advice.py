@@ -1,9 +1,9 @@
-"""What to tell the user of `solve` about a puzzle that was not solved, or a task that has no reasoner."""
+"""What to tell the user of `solve` about a puzzle that was not solved."""
 
 from torch import Tensor
 
-from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.reasoners.checkpoint import default_reasoner, reasoner_facts, shipped_reasoners
+from latent_rl.errors import PuzzleError
+from latent_rl.reasoners.checkpoint import default_reasoner
 from latent_rl.tasks.base import NoSolverError, Task
 from latent_rl.tasks.registry import TASKS
 from latent_rl.tasks.sudoku.task import Sudoku
@@ -43,29 +43,6 @@ def why_not_solved(task: Task, puzzle: Tensor) -> str:
         better = better_task(task, puzzle)
         return f"{beyond}: use --task {better}" if better else beyond
     return "more steps may solve it: try a larger --horizon, or --policy verifier-rule"
-
-
-def reasoner_of(task: Task, name: str) -> str:
-    """The shipped reasoner of a task that the user calls by a name.
-
-    Raises:
-        InvalidValueError: there is none; the text says which would fit, and how to get another.
-    """
-    chosen = default_reasoner(name)
-    if chosen in shipped_reasoners():
-        return chosen
-    fitting = [other for other in shipped_reasoners() if _is_kin(task, reasoner_facts(other)["train"]["task"])]
-    use = f"use one that fits: --reasoner {' or '.join(fitting)}; or train" if fitting else "train"
-    raise InvalidValueError(
-        f"there must be a reasoner for {name}, and none is shipped; {use} one (latent-rl train --task {name}) and give"
-        " its folder by --reasoner."
-    )
-
-
-def _is_kin(task: Task, other: str) -> bool:
-    """Whether the puzzles of the task of that name have the same rules and size."""
-    kin = TASKS.get(other)
-    return type(kin) is type(task) and kin is not None and kin.seq_len == task.seq_len
 
 
 def _num_blanks(task: Task, puzzle: Tensor) -> int:

@@ -12,7 +12,7 @@ import tyro
 from torch import nn
 
 from latent_rl.agents.baselines import Untuned, baseline_names, describe_baselines, is_baseline, make_baseline
-from latent_rl.agents.commands.advice import reasoner_of, why_not_solved
+from latent_rl.agents.commands.advice import why_not_solved
 from latent_rl.agents.commands.setting import Flat, Process, tuned_on
 from latent_rl.agents.commands.solve_file import solve_file
 from latent_rl.agents.policy import StepPolicy
@@ -23,7 +23,7 @@ from latent_rl.config import SEED, SIZE, Range, check_fields
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.fit import matched
+from latent_rl.fit import matched, reasoner_of
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.reasoners.engine import chosen_device

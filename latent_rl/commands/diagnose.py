@@ -10,10 +10,8 @@ from rich.console import Console
 from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import print_diagnosis, write_diagnosis
-from latent_rl.fit import matched
-from latent_rl.reasoners.checkpoint import (
-    load_reasoner,
-)
+from latent_rl.fit import matched, reasoner_of
+from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.reasoners.engine import chosen_device
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
@@ -25,8 +23,8 @@ class Diagnose:
 
     task: str
     """Name of the task, or a folder of puzzles."""
-    reasoner: str
-    """Name of a shipped reasoner, or a folder."""
+    reasoner: str | None = None
+    """Name of a shipped reasoner, or a folder; default: the one that is shipped for the task."""
     split: Literal["validation", "test"] = "validation"
     """Which base puzzles."""
     num_puzzles: Annotated[int, COUNT] = 500
@@ -43,15 +41,16 @@ class Diagnose:
     def run(self) -> None:
         """Diagnose, print and save."""
         check_fields(self)
-        task = matched(make_task(self.task), self.reasoner)
-        reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
+        task = make_task(self.task)
+        name = self.reasoner or reasoner_of(task, self.task)
+        task, reasoner = matched(task, name), load_reasoner(name).to(chosen_device(self.device))
         puzzles = first(task, self.split, self.num_puzzles)
         diagnosis = diagnose(reasoner, task, puzzles, self.steps)
-        out = self.out or Path("runs/diagnose") / Path(self.reasoner).name
-        title = f"{self.reasoner} on {len(puzzles)} {self.split} puzzles of {task.name}"
+        out = self.out or Path("runs/diagnose") / Path(name).name
+        title = f"{name} on {len(puzzles)} {self.split} puzzles of {task.name}"
         write_diagnosis(out, title, diagnosis)
         if self.json:
-            print(json.dumps(diagnosis.facts(), indent=2))
+            print(json.dumps({"reasoner": name} | diagnosis.facts(), indent=2))
             return
         console = Console()
         print_diagnosis(console, title, diagnosis)

@@ -2,26 +2,27 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from torch import Tensor
 
 from latent_rl.config import COUNT, DEPTH, check_fields
+from latent_rl.evaluation.difficulty import by_difficulty
 from latent_rl.evaluation.fixed_steps import FixedStepResult, evaluate_fixed
-from latent_rl.fit import matched
-from latent_rl.reasoners.checkpoint import (
-    chosen_steps,
-    load_reasoner,
-)
+from latent_rl.evaluation.intervals import bootstrap_interval
+from latent_rl.fit import matched, reasoner_of
+from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
 from latent_rl.reasoners.engine import chosen_device
-from latent_rl.tasks.base import Split, first
+from latent_rl.tasks.base import Split, Task, first
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.files.puzzle_io import collect_puzzles
 from latent_rl.tasks.files.text import source_name
 from latent_rl.tasks.registry import make_task
+from latent_rl.types import Puzzles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,8 @@ class Evaluate:
 
     task: str
     """Name of the task, or a folder of puzzles."""
-    reasoner: str
-    """Name of a shipped reasoner, or a folder."""
+    reasoner: str | None = None
+    """Name of a shipped reasoner, or a folder; default: the one that is shipped for the task."""
     puzzles: Path | None = None
     """A file of puzzles, in lines, tables or boards; default: the test split."""
     columns: tuple[str, ...] = ()
@@ -50,41 +51,46 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate and print."""
         check_fields(self)
-        task = matched(make_task(self.task), self.reasoner)
-        reasoner = load_reasoner(self.reasoner).to(chosen_device(self.device))
-        left_out: list[str] = []
-        if self.puzzles is not None:
-            puzzles, description, left_out = collect_puzzles(self.puzzles, task, self.columns)
-            print(f"{source_name(self.puzzles)}: {len(puzzles):,} puzzles, {description}", file=sys.stderr)
-            if left_out:
-                print(f"{len(left_out):,} rows are left out, the first: {left_out[0]}", file=sys.stderr)
-        else:
-            puzzles = first(task, self.split, self.num_puzzles)
-            if self.split == "test":
-                note_repeated(task)
-        steps = chosen_steps(self.reasoner) if self.steps is None else self.steps
-        report = evaluation_report(evaluate_fixed(reasoner, task, puzzles, steps))
-        report["num_ambiguous"] = ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
-        report["num_left_out"] = len(left_out)
+        task = make_task(self.task)
+        name = self.reasoner or reasoner_of(task, self.task)
+        task, reasoner = matched(task, name), load_reasoner(name).to(chosen_device(self.device))
+        puzzles, num_left_out = self.asked(task)
+        steps = chosen_steps(name) if self.steps is None else self.steps
+        result = evaluate_fixed(reasoner, task, puzzles, steps)
+        guesses = task.guesses(self.split) if self.puzzles is None else None
+        num_ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
+        report = {"reasoner": name} | evaluation_report(result, guesses)
+        report |= {"num_ambiguous": num_ambiguous, "num_left_out": num_left_out}
         if self.json:
             print(json.dumps(report, indent=2))
             return
-        table = Table(title=f"{self.reasoner} on {len(puzzles)} puzzles of {task.name}", title_justify="left")
-        for heading in ("step", "passes", "solved", "exact", "tokens"):
-            table.add_column(heading, justify="right")
-        for row in report["per_step"]:
-            rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
-            table.add_row(str(row["step"]), str(row["passes"]), *rates)
-        if ambiguous:
-            table.caption = (
-                f"{ambiguous} of the puzzles have several answers: solved counts any of them, exact and tokens compare"
-                " with one"
-            )
-        Console().print(table)
+        print_evaluation(Console(), f"{name} on {len(puzzles)} puzzles of {task.name}", report)
+
+    def asked(self, task: Task) -> tuple[Puzzles, int]:
+        """The puzzles that were asked for, and how many rows of a file are none.
+
+        Raises:
+            PuzzleError: the file can't be read, or holds no puzzle.
+        """
+        if self.puzzles is None:
+            puzzles = first(task, self.split, self.num_puzzles)
+            if self.split == "test":
+                note_repeated(task)
+            return puzzles, 0
+        puzzles, description, left_out = collect_puzzles(self.puzzles, task, self.columns)
+        print(f"{source_name(self.puzzles)}: {len(puzzles):,} puzzles, {description}", file=sys.stderr)
+        if left_out:
+            print(f"{len(left_out):,} rows are left out, the first: {left_out[0]}", file=sys.stderr)
+        return puzzles, len(left_out)
 
 
-def evaluation_report(result: FixedStepResult) -> dict[str, Any]:
-    """What `evaluate --json` prints: the last step's rates, and those of every step."""
+def evaluation_report(result: FixedStepResult, guesses: Tensor | None = None) -> dict[str, Any]:
+    """What `evaluate --json` prints: the last step's rates, by difficulty too, and those of every step.
+
+    Args:
+        result: of P puzzles.
+        guesses: float32 [N], N >= P, see `Task.guesses`; of the evaluated puzzles first.
+    """
     rates = zip(result.solved_rate, result.exact.float().mean(1), result.token_accuracy.mean(1), strict=True)
     per_step = [
         {
@@ -96,12 +102,38 @@ def evaluation_report(result: FixedStepResult) -> dict[str, Any]:
         }
         for step, (solved, exact, tokens) in enumerate(rates, 1)
     ]
-    last = per_step[-1]
+    last, solved = per_step[-1], result.solved[-1].numpy()
+    rows = [] if guesses is None else by_difficulty(solved, guesses[: len(solved)].numpy())
     return {
         "solved_rate": last["solved_rate"],
+        "solved_interval": bootstrap_interval(solved),
         "exact_accuracy": last["exact_accuracy"],
         "token_accuracy": last["token_accuracy"],
         "mean_passes": float(last["passes"]),
-        "num_puzzles": result.solved.shape[1],
+        "num_puzzles": len(solved),
+        "by_difficulty": [asdict(row) for row in rows],
         "per_step": per_step,
     }
+
+
+def print_evaluation(console: Console, title: str, report: dict[str, Any]) -> None:
+    """Print the steps and, of puzzles that are rated, the last step's solved rate by difficulty."""
+    headings = (Column(heading, justify="right") for heading in ("step", "passes", "solved", "exact", "tokens"))
+    table = Table(*headings, title=title, title_justify="left", caption_justify="left")
+    for row in report["per_step"]:
+        rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
+        table.add_row(str(row["step"]), str(row["passes"]), *rates)
+    low, high = report["solved_interval"]
+    table.caption = f"solved {report['solved_rate']:.3f}, 95% interval [{low:.3f}, {high:.3f}]"
+    if ambiguous := report["num_ambiguous"]:
+        table.caption += (
+            f"; {ambiguous} of the puzzles have several answers: solved counts any of them, exact and tokens compare"
+            " with one"
+        )
+    console.print(table)
+    if report["by_difficulty"]:
+        headings = (Column(heading, justify="right") for heading in ("guesses", "puzzles", "solved"))
+        table = Table(*headings, title="solved at the last step", title_justify="left")
+        for row in report["by_difficulty"]:
+            table.add_row(row["guesses"], str(row["num_puzzles"]), f"{row['solved_rate']:.3f}")
+        console.print(table)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, final, get_args, get_type_hints
 import torch
 import tyro
 
-from latent_rl.config import DERIVED, SIZE, Range, check_fields
+from latent_rl.config import DERIVED, SIZE, Range, check_fields, one_of
 from latent_rl.errors import InvalidValueError, lookup
 from latent_rl.fit import fitted
 from latent_rl.reasoners.base import ReasonerModule
@@ -67,7 +67,7 @@ class Train:
     """CPU threads; default: all."""
     init: str | None = None
     """Start from the weights of this reasoner (a name or a folder) instead of random ones."""
-    architecture: str = "trm"
+    architecture: Annotated[str, one_of(OPTIONS)] = "trm"
     """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer), "feedforward"
     (one pass without recursion, to compare with a trm) or "symbols" (a trm's recursion over candidates, for tasks that
     are given by units of cells). Some options depend on it: --architecture hrm --help."""

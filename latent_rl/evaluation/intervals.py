@@ -2,14 +2,20 @@
 
 import numpy as np
 
+_PICKS = 2**22
+"""Puzzles that are picked at once, whose indices take 32 MiB: of some hundred thousand puzzles all picks would take
+gigabytes."""
+
 
 def bootstrap_interval(
     values: np.ndarray, *, level: float = 0.95, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float]:
     """The percentile interval of the mean of `values` [P]; the same seed resamples the same puzzles."""
     random = np.random.default_rng(seed)
-    picks = random.integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    at_once = max(_PICKS // len(values), 1)
+    sizes = [min(at_once, resamples - done) for done in range(0, resamples, at_once)]
+    means = [values[random.integers(len(values), size=(size, len(values)))].mean(1) for size in sizes]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latent_rl.config import DERIVED, SIZE, Range
+from latent_rl.config import DERIVED, SIZE, Range, one_of
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.layers import BLOCKS, truncated_normal
 from latent_rl.reasoners.network import Network, NetworkConfig
@@ -26,14 +26,14 @@ class CellConfig(NetworkConfig, ABC):
 
     num_layers: Annotated[int, LAYERS] = 1
     """Blocks in the network."""
-    mixer: str = "mlp"
+    mixer: Annotated[str, one_of(BLOCKS)] = "mlp"
     """How cells see each other: "mlp" (best on small fixed grids), "attention", "convolution" (with the eight around
     them on a square board: best on mazes) or "mlp_cell_norm" (the public TRM's)."""
     num_heads: Annotated[int, SIZE] = 4
     """Heads, with attention."""
     expansion: Annotated[float, Range(1, 64)] = 4.0
     """SwiGLU inner width is about 2/3 of expansion * width."""
-    positions: str = "rotary"
+    positions: Annotated[str, one_of(POSITIONS)] = "rotary"
     """How cells know where they are: "rotary" (in attention), "learned" (an embedding of their own) or "none"."""
     num_puzzle_ids: Annotated[int, Range(0, 10**8), DERIVED] = 0
     """Puzzles that have an embedding of their own; 0 for none."""

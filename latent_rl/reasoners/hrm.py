@@ -6,9 +6,10 @@ from typing import Annotated, final
 import torch
 from torch import Tensor
 
-from latent_rl.config import DEPTH, DERIVED
+from latent_rl.config import DEPTH, DERIVED, one_of
 from latent_rl.reasoners.cells import LAYERS, CellConfig, CellNetwork, make_blocks, run_blocks, update_latent
 from latent_rl.reasoners.engine import Rows
+from latent_rl.reasoners.layers import BLOCKS
 from latent_rl.reasoners.network import RecursionConfig
 
 
@@ -19,7 +20,7 @@ class HRMConfig(RecursionConfig, CellConfig):
 
     num_answer_layers: Annotated[int, LAYERS] = 1
     """Blocks in the answer's network; `num_layers` counts those of the latent's."""
-    mixer: str = "attention"
+    mixer: Annotated[str, one_of(BLOCKS)] = "attention"
     """How cells see each other: "attention", "mlp" or "convolution"; see `CellConfig`."""
     num_cycles: Annotated[int, DEPTH] = 2
     """T; all but the last run without gradient."""

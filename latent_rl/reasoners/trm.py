@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latent_rl.config import DERIVED
+from latent_rl.config import DERIVED, one_of
 from latent_rl.errors import UnknownNameError
 from latent_rl.reasoners.cells import CellConfig, CellNetwork, run_blocks, update_latent
 from latent_rl.reasoners.engine import Rows
@@ -23,7 +23,7 @@ class TRMConfig(RecursionConfig, CellConfig):
 
     step_embedding: bool = True
     """Embed the step index and add it to the input embedding; steps beyond N_sup share the last one's."""
-    step_index: str = "integer"
+    step_index: Annotated[str, one_of(STEP_INDICES)] = "integer"
     """"integer" (a vector of its own for every step) or "continuous" (time from 0 to 1, times one vector)."""
     feedback: bool = False
     """Embed the previous step's prediction and add it to the input embedding."""

@@ -116,6 +116,11 @@ class Task(ABC):
         """How many base puzzles a split has, views that are made of them aside; where it can, without drawing them."""
         return len(self.puzzles(split))
 
+    def guesses(self, split: Split) -> Tensor | None:
+        """How hard the base puzzles of a split are, float32 [N]: the guesses that a search needs for each; None if they
+        are not rated, as by default."""
+        return None
+
     def symmetry(self, draws: Tensor) -> Symmetry:
         """Random symmetries as a pure function of uniform numbers; by default the identity.
 

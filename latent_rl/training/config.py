@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from latent_rl.config import COUNT, DEPTH, NOT_NEGATIVE, SEED, SHARE, Range, check_fields
+from latent_rl.config import COUNT, DEPTH, NOT_NEGATIVE, SEED, SHARE, Range, check_fields, one_of
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward
@@ -25,26 +25,26 @@ class TrainConfig:
     """Batches; every batch takes N_sup optimizer steps."""
     batch_size: Annotated[int, COUNT] = 64
     """Puzzles in a batch."""
-    batching: str = "episodes"
+    batching: Annotated[str, one_of(BATCHING_NAMES)] = "episodes"
     """Who is in a batch: "episodes" (the same puzzles from the first step to the last) or "replacement" (a puzzle
     leaves, see `leaves`, and a fresh one takes its slot)."""
-    leaves: str = "halted"
+    leaves: Annotated[str, one_of(LEAVES)] = "halted"
     """With batching "replacement", when a puzzle leaves: "halted" (the halting head says so, or after N_sup steps; so
     TRM and HRM train) or "solved" (its answer was right for two steps, or at a random age up to one that grows to
     `extended_depth` in the first `extended_from` of the run, so that what is hard to solve gets most of the steps)."""
     halt_exploration: Annotated[float, SHARE] = 0.1
     """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
-    targets: str = "final"
+    targets: Annotated[str, one_of(TARGETS)] = "final"
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
-    answers: str = "label"
+    answers: Annotated[str, one_of(ANSWERS)] = "label"
     """Which answer is learned where a puzzle has several: "label" (the one that the puzzle came with) or "nearest" (at
     every step the one that the readout makes most likely); with targets "final"."""
     corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None
     """JSONL file of recorded paths, whose puzzles are trained on; with targets "trajectories"."""
-    step_weights: str = "linear"
+    step_weights: Annotated[str, one_of(STEP_WEIGHTS)] = "linear"
     """Weights of the steps' losses: "linear" (rising) or "uniform"."""
     dual_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the anchor of the reference logits to the target of the step before."""
@@ -53,7 +53,7 @@ class TrainConfig:
     continue_target: bool = False
     """Train the value of another step, too, on the next step's halting values, and halt where halting has the higher
     value (HRM's Q-halting); costs a second forward pass in each step and needs a reasoner with a continue head."""
-    optimizer: str = "muon"
+    optimizer: Annotated[str, one_of(OPTIMIZERS)] = "muon"
     """"muon" (Muon on the blocks' matrices, AdamW on the rest) or "adamw"."""
     lr: Annotated[float, NOT_NEGATIVE] = 2e-3
     """Peak learning rate of AdamW."""

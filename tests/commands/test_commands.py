@@ -132,6 +132,32 @@ def test_the_overview_imports_nothing_heavy() -> None:
     assert all(name in run.stdout for name in cli.COMMANDS)
 
 
+def test_the_list_of_tasks_loads_no_network_and_no_plots() -> None:
+    """It takes little more than torch itself does."""
+    code = (
+        "import sys; from latent_rl.__main__ import run\n"
+        "assert run(['tasks']) == 0\n"
+        "heavy = ('latent_rl.reasoners', 'latent_rl.training', 'safetensors', 'matplotlib', 'gymnasium', 'numba')\n"
+        "assert not [name for name in heavy if name in sys.modules]"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_only_the_program_itself_freezes_what_it_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of the user's, whose garbage is not ours to keep, `run` does not."""
+    frozen: list[bool] = []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append("latent_rl.commands.tasks" in sys.modules))
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    monkeypatch.setattr(sys, "argv", ["latent-rl", "tasks"])
+    assert cli.run(["tasks"]) == 0
+    assert frozen == []
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert frozen == [True]
+
+
 def test_the_module_runs_and_unknown_options_get_status_2() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "latent_rl", "evaluate", "--tsak", "x"], capture_output=True, text=True, check=False

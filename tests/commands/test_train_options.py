@@ -1,12 +1,20 @@
 """What `train` and the commands around it refuse before anything is made of it: one line, status 2."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from latent_rl import __main__ as cli
 from latent_rl.errors import InvalidValueError, PuzzleError
+from latent_rl.reasoners.checkpoint import ARCHITECTURES
+from latent_rl.reasoners.feedforward import MATCHES
+from latent_rl.reasoners.layers import BLOCKS
+from latent_rl.reasoners.trm import STEP_INDICES
 from latent_rl.storage.claims import claimed
+from latent_rl.training.config import BATCHING_NAMES
+from latent_rl.training.optim import OPTIMIZERS
+from latent_rl.training.targets import TARGETS
 from latent_rl.training.trainer import TrainConfig
 
 HUGE = "1" + 20 * "0"
@@ -68,6 +76,31 @@ def test_train_refuses(
     monkeypatch.chdir(tmp_path)
     refused(["train", "--task", "sudoku4x4", *options.split()], REFUSED[options], capsys)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "option", "registry"),
+    [
+        ("trm", "--architecture", ARCHITECTURES),
+        ("trm", "--batching", BATCHING_NAMES),
+        ("trm", "--targets", TARGETS),
+        ("trm", "--optimizer", OPTIMIZERS),
+        ("trm", "--step-index", STEP_INDICES),
+        ("hrm", "--mixer", BLOCKS),
+        ("feedforward", "--match", MATCHES),
+    ],
+)
+def test_help_shows_the_names_that_there_are(
+    architecture: str,
+    option: str,
+    registry: Iterable[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # no names are broken into lines
+    with pytest.raises(SystemExit):
+        cli.run(["train", "--architecture", architecture, "--help"])
+    assert f"{option} {{{','.join(registry)}}}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", [8.0, True, "8", None])

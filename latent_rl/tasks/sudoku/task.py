@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError
-from latent_rl.tasks.base import Splits
+from latent_rl.tasks.bank import load_guesses
+from latent_rl.tasks.base import Split, Splits
 from latent_rl.tasks.constraints import Constraints, ConstraintTask, Kind, held, renamed, rows_and_columns
 from latent_rl.tasks.sudoku.histogram import Histogram
 from latent_rl.tasks.sudoku.singles import singles_rounds
@@ -114,6 +115,10 @@ class Sudoku(ConstraintTask):
         digits, known = (labels - BLANK - 1).numpy(), self.is_given(inputs).numpy()
         rounds = torch.from_numpy(singles_rounds(digits, known, self.units.numpy()))
         return (rounds + draws).argsort(1).argsort(1)
+
+    def guesses(self, split: Split) -> Tensor | None:
+        """See `Task.guesses`: banks that are made by difficulty keep them."""
+        return None if self.difficulty is None else load_guesses(self.name, split)
 
     def render(self, tokens: Tensor) -> str:
         """Draw a board with its boxes."""
