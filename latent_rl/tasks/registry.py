@@ -45,6 +45,7 @@ TASKS: dict[str, Task] = {
         Maze(
             "maze30-hard",
             30,
+            counts=(1000, 200, 1000),
             min_steps=111,
             family=scattered,
             splits=partial(load_bank, "maze30-hard", blank=FREE),
