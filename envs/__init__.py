@@ -44,6 +44,8 @@ IDS: dict[str, str] = {
     "LatentReasoning/NQueens8Classes-v0": "nqueens8-classes",
     "LatentReasoning/Maze10-v0": "maze10",
     "LatentReasoning/Maze30-v0": "maze30",
+    "LatentReasoning/Maze30Hard-v0": "maze30-hard",
+    "LatentReasoning/Maze30Unique-v0": "maze30-unique",
     "LatentReasoning/Arc1Small-v0": "arc1-small",
     "LatentReasoning/Arc1-v0": "arc1",
     "LatentReasoning/Arc2-v0": "arc2",

@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parent / "banks"
 
 
 @lru_cache(maxsize=32)
-def load_bank(name: str, split: Split) -> Puzzles:
-    """Load one split of a shipped bank; blank cells hold token 1.
+def load_bank(name: str, split: Split, blank: int = 1) -> Puzzles:
+    """Load one split of a shipped bank; `blank` is the token of the cells that are not given.
 
     Raises:
         UnknownNameError: there is no such split.
@@ -36,7 +36,7 @@ def load_bank(name: str, split: Split) -> Puzzles:
             raise ValueError(f"it is that of {task}")
         labels = file[f"{split}_answers"]
         given = np.unpackbits(file[f"{split}_given"], axis=1, count=labels.shape[1]).astype(bool)
-        inputs = np.where(given, labels, 1)
+        inputs = np.where(given, labels, blank)
     return Puzzles(torch.from_numpy(inputs).long(), torch.from_numpy(labels).long())
 
 

@@ -1,15 +1,18 @@
 """The tasks by name. To add one, put it into `TASKS`."""
 
 import importlib
+from functools import partial
 from pathlib import Path
 
 from latent_rl.errors import PuzzleError, UnknownNameError, lookup
 from latent_rl.tasks.arc.task import Arc
+from latent_rl.tasks.bank import load_bank
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.colouring import Colouring, random_edges
 from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.latin import Latin
-from latent_rl.tasks.maze.task import Maze
+from latent_rl.tasks.maze.families import perfect, scattered
+from latent_rl.tasks.maze.task import FREE, Maze
 from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.histogram import EXTREME
 from latent_rl.tasks.sudoku.task import Sudoku
@@ -39,6 +42,24 @@ TASKS: dict[str, Task] = {
         Maze("maze14", 14, counts=(4000, 500, 1000)),
         Maze("maze20", 20, counts=(2000, 500, 1000)),
         Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
+        Maze(
+            "maze30-hard",
+            30,
+            counts=(1000, 200, 1000),
+            min_steps=111,
+            family=scattered,
+            splits=partial(load_bank, "maze30-hard", blank=FREE),
+            environment={"horizon": 128},
+        ),
+        Maze(
+            "maze30-unique",
+            30,
+            counts=(1000, 200, 1000),
+            min_steps=100,
+            max_steps=140,
+            family=perfect,
+            environment={"horizon": 128},
+        ),
         Arc("arc1", "arcagi", environment={"horizon": 16}),
         Arc("arc2", "arcagi2", environment={"horizon": 16}),
         Arc("arc1-small", "arcagi", size=8, num_augmentations=31, environment={"horizon": 16}),

@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from latent_rl.commands.make_bank import MakeBank
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
+from latent_rl.tasks.bank import bank_facts, load_bank
 from latent_rl.tasks.base import SPLITS, Task, draw_symmetry
 from latent_rl.tasks.files.puzzle_io import read_puzzles
-from latent_rl.tasks.maze.boards import beside, draw_mazes, orbit_keys, pack, unpack
+from latent_rl.tasks.maze.bank import make_bank
+from latent_rl.tasks.maze.boards import beside, pack, unpack
+from latent_rl.tasks.maze.drawing import draw_mazes, orbit_keys
+from latent_rl.tasks.maze.families import WALL_SHARE, Family, looped, perfect, scattered
 from latent_rl.tasks.maze.task import FREE, GOAL, PATH, START, WALL, Maze
 from latent_rl.tasks.registry import make_task
 
@@ -178,7 +183,7 @@ def test_drawn_mazes_have_one_long_shortest_path_which_is_the_label(task: Maze) 
     assert task.min_steps >= 2 * task.size or task is SMALL
 
 
-@pytest.mark.parametrize("name", ["maze10", "maze30"])
+@pytest.mark.parametrize("name", ["maze10", "maze30", "maze30-hard", "maze30-unique"])
 def test_splits_share_no_maze_up_to_symmetry(name: str) -> None:
     """By the text of all 16 views, not by the generator's own keys."""
     task, seen = make_task(name), dict[str, bytes]()
@@ -193,7 +198,7 @@ def test_splits_share_no_maze_up_to_symmetry(name: str) -> None:
 
 
 def test_keys_are_equal_for_symmetric_mazes_alone() -> None:
-    mazes = draw_mazes(6, 6, 100, 0)
+    mazes = draw_mazes(looped, 6, range(6, 37), 100, 0)
     keys = orbit_keys(mazes)
     assert len(np.unique(keys)) == 100
     for name in ("passable", "start", "goal", "path"):
@@ -205,13 +210,105 @@ def test_keys_are_equal_for_symmetric_mazes_alone() -> None:
     assert (orbit_keys(type(mazes)(**exchanged)) == keys).all()
 
 
-def test_the_mazes_are_those_that_results_were_measured_on() -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("maze10", "5e26e665ad4dfb7876e03514817bb0f56cdc9674cee1d4484f141a0ef3058b20"),
+        ("maze30-hard", "0e73a864cd4450faf4c5f59eab2451ad78c6088d8bdec83e0d162387022bb458"),
+        ("maze30-unique", "59ad2e177a0b2f501fe5ca6c31911dacffb111e85baf34f5c89704ac7a7d038a"),
+    ],
+)
+def test_the_mazes_are_those_that_results_were_measured_on(name: str, expected: str) -> None:
     """A change of the generator would silently change every published number."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        puzzles = TEN.puzzles(split)
+        puzzles = make_task(name).puzzles(split)
         digest.update(torch.cat([puzzles.inputs, puzzles.labels]).to(torch.uint8).numpy().tobytes())
-    assert digest.hexdigest() == "5e26e665ad4dfb7876e03514817bb0f56cdc9674cee1d4484f141a0ef3058b20"
+    assert digest.hexdigest() == expected
+
+
+class TestFamilies:
+    """What every family owes `draw_mazes`, and what is peculiar to one."""
+
+    @pytest.mark.parametrize(
+        ("family", "size", "steps"),
+        [(looped, 10, range(20, 31)), (scattered, 10, range(20, 27)), (perfect, 10, range(12, 21))],
+        ids=["looped", "scattered", "perfect"],
+    )
+    def test_labels_are_shortest_paths_of_the_wanted_length(self, family: Family, size: int, steps: range) -> None:
+        task = Maze("drawn", size, min_steps=steps.start, max_steps=steps.stop - 1, family=family)
+        puzzles = task.draw(60, seed=1)
+        assert task.verify(puzzles.inputs, puzzles.labels).all()
+        for maze, label in zip(puzzles.inputs, puzzles.labels, strict=True):
+            paths = shortest_paths(maze, size)
+            assert len(paths[0]) - 1 in steps
+            assert torch.equal(task.any_answer(maze), label)
+            every = torch.stack([marked(maze, path, size) for path in paths[:20]])
+            assert task.verify(maze.expand_as(every), every).all()
+            assert len(paths) == 1 or family is scattered
+        again = task.draw(60, seed=1)
+        assert torch.equal(again.inputs, puzzles.inputs)
+        draw_mazes.cache_clear()
+        afresh = task.draw(60, seed=1)
+        assert torch.equal(afresh.inputs, puzzles.inputs)
+        assert torch.equal(afresh.labels, puzzles.labels)
+        assert not torch.equal(task.draw(60, seed=2).inputs, puzzles.inputs)
+
+    @pytest.mark.parametrize("size", [9, 10, 29])
+    def test_perfect_mazes_are_trees_of_all_rooms_within_a_border(self, size: int) -> None:
+        task = Maze("perfect", size, min_steps=4, family=perfect)
+        odd = size - 1 + size % 2
+        rooms = {(row, column) for row in range(1, odd, 2) for column in range(1, odd, 2)}
+        for maze in task.draw(20, seed=0).inputs:
+            graph = graph_of(maze, size)
+            assert nx.is_tree(graph)
+            assert rooms <= set(graph)
+            assert all(0 < row < odd - 1 and 0 < column < odd - 1 for row, column in graph)
+            assert all(row % 2 or column % 2 for row, column in graph)
+
+    def test_lengths_of_perfect_mazes_are_uniform(self) -> None:
+        """Pearson's statistic of 41 lengths stays below the 99.99% quantile of its distribution."""
+        puzzles = make_task("maze30-unique").draw(2000, seed=0)
+        counts = np.bincount((puzzles.labels == PATH).sum(1).numpy() + 1)
+        assert len(counts) == 141
+        assert not counts[:100].any()
+        expected = 2000 / 41
+        assert ((counts[100:] - expected) ** 2 / expected).sum() < 84
+
+    def test_hard_mazes_are_as_promised(self) -> None:
+        task = make_task("maze30-hard")
+        inputs = torch.cat([task.puzzles(split).inputs for split in SPLITS])
+        labels = torch.cat([task.puzzles(split).labels for split in SPLITS])
+        assert [len(task.puzzles(split)) for split in SPLITS] == [1000, 200, 1000]
+        assert task.verify(inputs, labels).all()
+        assert ((labels == PATH).sum(1) + 1 > 110).all()
+        shares = (inputs == WALL).double().mean(1)
+        assert WALL_SHARE[0] - 1 / 900 <= shares.min()
+        assert shares.max() <= WALL_SHARE[1] + 1 / 900
+        assert task.is_ambiguous(inputs).double().mean() > 0.5  # so exact accuracy says less than the solved rate
+        for maze, label in zip(inputs[::100], labels[::100], strict=True):
+            assert torch.equal(task.any_answer(maze), label)
+            another = nx.shortest_path(graph_of(maze, 30), place(maze, GOAL, 30), place(maze, START, 30))
+            assert task.verify(maze[None], marked(maze, another, 30)[None]).all()
+
+    def test_the_facts_of_the_bank_are_true(self) -> None:
+        facts = bank_facts("maze30-hard")
+        parts = [make_task("maze30-hard").puzzles(split) for split in SPLITS]
+        assert facts["counts"] == {split: len(part) for split, part in zip(SPLITS, parts, strict=True)}
+        pairs = torch.cat([torch.stack([part.inputs, part.labels], dim=1) for part in parts])
+        assert hashlib.sha256(pairs.to(torch.uint8).numpy().tobytes()).hexdigest() == facts["sha256"]
+
+    def test_a_bank_is_what_the_task_draws(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        out = tmp_path / "maze10.npz"
+        MakeBank(task="maze10", out=out, num_train=6, num_validation=2, num_test=4, seed=3).run()
+        drawn = TEN.draw(12, seed=3)
+        monkeypatch.setattr("latent_rl.tasks.bank.FOLDER", tmp_path)
+        parts = [load_bank("maze10", split, blank=FREE) for split in SPLITS]
+        assert [len(part) for part in parts] == [6, 2, 4]
+        assert torch.equal(torch.cat([part.inputs for part in parts]), drawn.inputs)
+        assert torch.equal(torch.cat([part.labels for part in parts]), drawn.labels)
+        with pytest.raises(InvalidValueError, match="at least 1 maze"):
+            make_bank(SMALL, {"train": 6, "validation": 0, "test": 4}, seed=3, out=tmp_path / "none.npz")
 
 
 def test_planes_and_neighbours() -> None:
@@ -239,7 +336,8 @@ def test_the_largest_size_uses_every_bit() -> None:
         ({"size": 4}, r"in 5\.\.32; got 4"),
         ({"size": 33}, r"in 5\.\.32; got 33"),
         ({"counts": (1, 0, 1)}, "at least 1 maze"),
-        ({"min_steps": 0}, "at least 1 step; got 0"),
+        ({"min_steps": 0}, "at least 1 step, and min_steps up to max_steps; got 0 and 100"),
+        ({"max_steps": 19}, "up to max_steps; got 20 and 19"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> None:
@@ -249,7 +347,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> No
 
 def test_a_size_without_such_mazes_is_refused() -> None:
     with pytest.raises(
-        InvalidValueError, match="5x5 must have 6 mazes with a shortest path of 20 steps or more; found 0"
+        InvalidValueError, match="5x5 must have 6 mazes with a shortest path of 20 to 25 steps; found 0"
     ):
         Maze("maze", 5, counts=(4, 1, 1), min_steps=20).puzzles("train")
     with pytest.raises(UnknownNameError, match="did you mean 'test'"):

@@ -1,6 +1,6 @@
 """Mazes: rules, symmetries, text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from latent_rl.errors import InvalidValueError, PuzzleError
 from latent_rl.tasks.base import SPLITS, Split, Splits, Task, check_split
 from latent_rl.tasks.grids import constrain_logits, dihedral_maps
-from latent_rl.tasks.maze.boards import Plane, distances, draw_mazes, pack, path_lengths
+from latent_rl.tasks.maze.boards import Plane, distances, have_several, pack, steps_between
+from latent_rl.tasks.maze.drawing import draw_mazes
+from latent_rl.tasks.maze.families import Family, looped
 from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, WALL, FREE, START, GOAL, PATH = range(6)
@@ -22,8 +24,9 @@ PAD, WALL, FREE, START, GOAL, PATH = range(6)
 class Maze(Task):
     """Mark a shortest path from the start to the goal; steps go up, down, left and right.
 
-    In the base mazes it is the only one, and a long one, so that they are hard; in others `verify` accepts any shortest
-    path. The base mazes are not shipped but drawn from the seed, in about a second: see `draw_mazes`.
+    Base mazes have a long one, so that they are hard, and it is the only one, but in the family `scattered`. `verify`
+    accepts any shortest path; a label is the one that `any_answer` finds. Base mazes are drawn from the seed, in about
+    a second (see `draw_mazes`), or come from `splits`.
 
     Args:
         name: the registered name.
@@ -31,12 +34,15 @@ class Maze(Task):
         counts: mazes in the training, validation and test split.
         min_steps: least number of steps from start to goal; by default 2 N, more than between the corners of a board
             without walls.
+        max_steps: greatest number of steps; by default any.
+        family: how the mazes are drawn; see `latent_rl.tasks.maze.families`.
         seed: of the mazes.
         splits: gives the base mazes instead of a draw.
         environment: see `Task`; by default that of any task.
 
     Raises:
-        InvalidValueError: a size out of range, a split without mazes, or a path of less than a step.
+        InvalidValueError: a size out of range, a split without mazes, or no number of steps from 1 on that a path may
+            have.
     """
 
     sizes = range(5, 33)
@@ -55,6 +61,8 @@ class Maze(Task):
         *,
         counts: tuple[int, int, int] = (10_000, 1_000, 3_000),
         min_steps: int | None = None,
+        max_steps: int | None = None,
+        family: Family = looped,
         seed: int = 0,
         splits: Splits | None = None,
         environment: Mapping[str, Any] | None = None,
@@ -68,26 +76,38 @@ class Maze(Task):
         self.seq_len = size**2
         self.counts = counts
         self.min_steps = 2 * size if min_steps is None else min_steps
+        self.max_steps = self.seq_len if max_steps is None else max_steps
+        self.family = family
         self.seed = seed
         self.environment = environment or {}
         self._splits = splits
-        if self.min_steps < 1:
-            raise InvalidValueError(f"a path must have at least 1 step; got {min_steps}.")
+        if not 1 <= self.min_steps <= self.max_steps:
+            raise InvalidValueError(
+                f"a path must have at least 1 step, and min_steps up to max_steps; got {self.min_steps} and"
+                f" {self.max_steps}."
+            )
 
     def puzzles(self, split: Split) -> PuzzleSource:
         """The base mazes of a split."""
         check_split(split)
-        return self._draw(split) if self._splits is None else self._splits(split)
+        if self._splits is not None:
+            return self._splits(split)
+        end = sum(self.counts[: SPLITS.index(split) + 1])
+        return self.draw(sum(self.counts), self.seed)[end - self.counts[SPLITS.index(split)] : end]
 
     def num_puzzles(self, split: Split) -> int:
         """How many base mazes a split has; none is drawn for it."""
         check_split(split)
         return self.counts[SPLITS.index(split)] if self._splits is None else len(self._splits(split))
 
-    def _draw(self, split: Split) -> Puzzles:
-        end = sum(self.counts[: SPLITS.index(split) + 1])
-        mazes = draw_mazes(self.size, self.min_steps, sum(self.counts), self.seed)
-        mazes = mazes.select(slice(end - self.counts[SPLITS.index(split)], end))
+    def draw(self, count: int, seed: int, report: Callable[[int], object] | None = None) -> Puzzles:
+        """Mazes of the task's family, no two of them symmetric to each other; see `draw_mazes`.
+
+        Raises:
+            InvalidValueError: there are not so many.
+        """
+        steps = range(self.min_steps, self.max_steps + 1)
+        mazes = draw_mazes(self.family, self.size, steps, count, seed, report)
         inputs = np.select([mazes.goal, mazes.start, mazes.passable], [GOAL, START, FREE], WALL)
         return Puzzles(torch.from_numpy(inputs), torch.from_numpy(np.where(mazes.path, PATH, inputs)))
 
@@ -137,7 +157,7 @@ class Maze(Task):
         """Bool [B]: as many marked cells as a shortest path has, and they lead from the start to the goal."""
         free, start, goal = _planes(inputs)
         marked = pack((answers == PATH).numpy()) | goal
-        wanted, walked = path_lengths(free, start, goal)[0], path_lengths(marked, start, goal)[0]
+        wanted, walked = steps_between(free, start, goal), steps_between(marked, start, goal)
         num_marked = (answers == PATH).sum(1).numpy()
         return torch.from_numpy((wanted > 0) & (walked == wanted) & (num_marked == wanted - 1))
 
@@ -160,7 +180,7 @@ class Maze(Task):
 
     def is_ambiguous(self, inputs: Tensor) -> Tensor:
         """Bool [B]: there are several shortest paths."""
-        return torch.from_numpy(path_lengths(*_planes(inputs))[1])
+        return torch.from_numpy(have_several(*_planes(inputs)))
 
     def any_answer(self, inputs: Tensor) -> Tensor:
         """A shortest path, int64 [L]: walked back from the goal, up where that is as good as left, right, down.

@@ -1,0 +1,52 @@
+"""Banks of base mazes, for families of which a draw yields few."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from latent_rl.errors import InvalidValueError
+from latent_rl.tasks.bank import save_bank
+from latent_rl.tasks.base import Split
+from latent_rl.tasks.maze.task import Maze
+from latent_rl.types import Puzzles
+
+
+def make_bank(task: Maze, counts: dict[Split, int], seed: int, out: Path) -> dict[str, Any]:
+    """Draw base mazes, no two of which are symmetric to each other, and write them as a bank.
+
+    Args:
+        task: whose family, size and lengths of paths they have.
+        counts: how many mazes each split should have.
+        seed: the generator's seed.
+        out: the `.npz` file to write.
+
+    Returns:
+        The facts written into the bank.
+
+    Raises:
+        InvalidValueError: a split would have no maze, or there are not so many.
+    """
+    if min(counts.values()) < 1:
+        raise InvalidValueError(f"every split must have at least 1 maze; got {counts}.")
+    with tqdm(total=sum(counts.values()), desc=task.name, unit="maze") as bar:
+        drawn = task.draw(sum(counts.values()), seed, bar.update)
+    splits: dict[Split, Puzzles] = {}
+    start = 0
+    for split, count in counts.items():
+        splits[split] = drawn[start : start + count]
+        start += count
+    pairs = torch.stack([drawn.inputs, drawn.labels], dim=1)
+    facts = {
+        "task": task.name,
+        "generator": __name__,
+        "seed": seed,
+        "asked": counts,
+        "counts": {split: len(puzzles) for split, puzzles in splits.items()},
+        "sha256": hashlib.sha256(pairs.numpy().astype(np.uint8).tobytes()).hexdigest(),
+    }
+    save_bank(out, splits, facts)
+    return facts
