@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "make-bank": (
         "latent_rl.commands.make_bank:MakeBank",
-        'Generate a bank of base puzzles (needs the extra "generate").',
+        'Generate a bank of base puzzles (needs the extra "generate", but for mazes).',
     ),
     "compare": (
         "latent_rl.agents.commands.compare:Comparison",
