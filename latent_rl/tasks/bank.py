@@ -1,5 +1,6 @@
 """Banks of base puzzles: one small `.npz` per task, made by the repository's own generator."""
 
+import hashlib
 import io
 import json
 import zipfile
@@ -92,9 +93,27 @@ def _opened(name: str) -> Iterator[Any]:
 
 
 def save_bank(
-    path: Path, splits: dict[Split, Puzzles], facts: dict[str, Any], guesses: dict[Split, np.ndarray] | None = None
-) -> None:
-    """Write a bank: answers as uint8 tokens, givens as packed bits, guesses, if known, as float32, facts as JSON."""
+    path: Path,
+    splits: dict[Split, Puzzles],
+    made: dict[str, Any],
+    guesses: dict[Split, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Write a bank: answers as uint8 tokens, givens as packed bits, guesses, if known, as float32, facts as JSON.
+
+    Args:
+        path: the `.npz` file.
+        splits: the puzzles.
+        made: how: the task's name, the generator, its seed, what was asked, and whatever else the facts are to tell.
+        guesses: see `Task.guesses`.
+
+    Returns:
+        The facts: `made`, with the counts and a sha256 of all puzzles and answers.
+    """
+    pairs = torch.cat([torch.stack([puzzles.inputs, puzzles.labels], dim=1) for puzzles in splits.values()])
+    facts = made | {
+        "counts": {split: len(puzzles) for split, puzzles in splits.items()},
+        "sha256": hashlib.sha256(pairs.numpy().astype(np.uint8).tobytes()).hexdigest(),
+    }
     arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
     for split, puzzles in splits.items():
         arrays[f"{split}_answers"] = puzzles.labels.numpy().astype(np.uint8)
@@ -104,3 +123,4 @@ def save_bank(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue())
+    return facts

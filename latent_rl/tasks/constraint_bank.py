@@ -1,6 +1,5 @@
 """Banks of base puzzles for constraint tasks, from a random board that keeps the rules: each has one answer."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +60,4 @@ def make_bank(task: Latin | Colouring, counts: dict[Split, int], seed: int, out:
     for split, count in counts.items():
         splits[split] = Puzzles(tokens[start : start + count, 0], tokens[start : start + count, 1])
         start += count
-    facts = {
-        "task": task.name,
-        "generator": "latent_rl.tasks.constraint_bank",
-        "seed": seed,
-        "asked": counts,
-        "counts": {split: len(puzzles) for split, puzzles in splits.items()},
-        "sha256": hashlib.sha256(tokens.numpy().astype(np.uint8).tobytes()).hexdigest(),
-    }
-    save_bank(out, splits, facts)
-    return facts
+    return save_bank(out, splits, {"task": task.name, "generator": __name__, "seed": seed, "asked": counts})

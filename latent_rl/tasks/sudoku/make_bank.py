@@ -1,6 +1,5 @@
 """Make a bank of base puzzles: unique solutions, no two puzzles symmetric to each other."""
 
-import hashlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -105,17 +104,8 @@ def make_bank(
             more = {"guesses": _difficulty(task.difficulty, rated)}
     tokens = {split: torch.from_numpy(found) + BLANK for split, found in pairs.items()}
     splits = {split: Puzzles(found[:, 0], found[:, 1]) for split, found in tokens.items()}
-    facts = {
-        "task": task.name,
-        "generator": __name__,
-        "seed": seed,
-        "asked": counts,
-        "counts": {split: len(puzzles) for split, puzzles in splits.items()},
-        "sha256": hashlib.sha256(torch.cat(list(tokens.values())).numpy().astype(np.uint8).tobytes()).hexdigest(),
-        **more,
-    }
-    save_bank(out, splits, facts, guesses)
-    return facts
+    made = {"task": task.name, "generator": __name__, "seed": seed, "asked": counts, **more}
+    return save_bank(out, splits, made, guesses)
 
 
 def _dug(task: Sudoku, counts: dict[Split, int], seed: int, report: Callable[[int], object]) -> dict[Split, np.ndarray]:
