@@ -1,10 +1,8 @@
 """Families of mazes: how walls, start and goal are drawn. Each is a function that gives what one batch of draws yields.
 
-| family | walls | shortest paths |
-|---|---|---|
-| `looped` | a random tree, and holes that close loops | one |
-| `scattered` | random cells, as in the public Maze-Hard | one or several |
-| `perfect` | a depth-first tree of corridors, as in the public Maze-Unique | one |
+- `looped`: a random tree, and holes that close loops; one shortest path.
+- `scattered`: random cells are walls, as in the public Maze-Hard; one shortest path or several.
+- `perfect`: a depth-first tree of corridors, as in the public Maze-Unique; one shortest path.
 """
 
 from collections.abc import Callable
