@@ -192,7 +192,7 @@ class Symbols(Network):
 
     def enter(self, states: Tensor, x: Candidates) -> Tensor:
         """The states of open candidates, [N, d]; see `Network.enter`."""
-        return states.reshape(-1, self.config.width)[x.places]
+        return states.reshape(-1, self.config.width).index_select(0, x.places)
 
     def leave(self, states: Tensor, x: Candidates) -> Tensor:
         """Back in [B, L, S d], 0 where a candidate is closed; see `Network.leave`."""
