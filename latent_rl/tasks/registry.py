@@ -25,7 +25,7 @@ TASKS: dict[str, Task] = {
         Sudoku("sudoku9x9", 3, 3, (30, 40), environment={"horizon": 16}),
         Sudoku("sudoku9x9-hard", 3, 3, (46, 56), environment={"horizon": 128}),
         Sudoku("sudoku9x9-minimal", 3, 3, (0, 81), environment={"horizon": 128}),
-        Sudoku("sudoku9x9-extreme", 3, 3, (45, 64), difficulty=EXTREME, environment={"horizon": 128}),
+        Sudoku("sudoku9x9-extreme", 3, 3, (45, 64), difficulty=EXTREME, environment={"horizon": 64}),
         Sudoku("sudoku16x16", 4, 4, (102, 150)),
         NQueens("nqueens6", 6, counts=(70, 10, 20)),
         NQueens("nqueens8", 8),
