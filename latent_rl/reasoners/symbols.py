@@ -81,6 +81,18 @@ class SymbolsConfig(RecursionConfig):
         return self.passes_per_step * self.num_layers
 
 
+def gated_product(x: Tensor, gate_up: Tensor) -> Tensor:
+    """silu(x G^T) * (x U^T), [N, width], for G over U, [2 width, d]. Without gradient in two products: over rows of few
+    numbers that do not lie side by side, as the halves of one do, silu takes six times as long on a CPU.
+    """
+    gate_up = gate_up.to(x.dtype)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
+    else:
+        gate, up = (F.linear(x, half) for half in gate_up.chunk(2))
+    return gated(gate, up)
+
+
 class Gated(nn.Module):
     """y = W_down (silu(W_gate x) * W_up x), without biases, of any inner width."""
 
@@ -91,8 +103,7 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., width] to [..., width]."""
-        gate, up = F.linear(x, self.gate_up.to(x.dtype)).chunk(2, dim=-1)
-        return F.linear(gated(gate, up), self.down.to(x.dtype))
+        return F.linear(gated_product(x, self.gate_up), self.down.to(x.dtype))
 
 
 class SymbolBlock(nn.Module):
@@ -116,8 +127,7 @@ class SymbolBlock(nn.Module):
 
     def forward(self, x: Tensor, candidates: Candidates) -> Tensor:
         """Map the states of open candidates, [N, d], to the same."""
-        gate, up = F.linear(x, self.send.to(x.dtype)).chunk(2, dim=-1)
-        sent = gated(gate, up)
+        sent = gated_product(x, self.send)
         heard = rms_norm(self.rest.to(x.dtype) + gathered_sum(sent, candidates.members, candidates.nodes))
         parts = zip(self.answer.values(), heard.split(candidates.num_nodes), strict=True)
         answers = torch.cat([answer(part) for answer, part in parts])
