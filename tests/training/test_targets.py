@@ -234,7 +234,6 @@ def test_without_weight_or_step_before_there_is_no_anchor() -> None:
     assert torch.equal(step_loss(output, targets, targets, one, 0.0, previous=None, dual_weight=0.3), plain)
 
 
-@pytest.mark.parametrize("num_steps", [1, 6])
 def test_a_target_that_can_not_be_said_is_not_trained() -> None:
     """A symbol network knows symbols to be impossible that a path may show for a while."""
     logits = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -246,6 +245,7 @@ def test_a_target_that_can_not_be_said_is_not_trained() -> None:
         torch.testing.assert_close(step_loss(output, targets, labels, weight, 0.0), expected)
 
 
+@pytest.mark.parametrize("num_steps", [1, 6])
 def test_step_weights_average_one_and_linear_ones_rise(num_steps: int) -> None:
     for weights in STEP_WEIGHTS.values():
         torch.testing.assert_close(weights(num_steps).mean(), torch.tensor(1.0))
