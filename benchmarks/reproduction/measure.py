@@ -55,7 +55,7 @@ def measure(run: Run, folder: Path, *, is_quick: bool = False) -> dict[str, Any]
     puzzles = first(task, "test", 20 if is_quick else setting.num_puzzles)
     if not is_quick:
         torch.compiler.reset()  # else the reasoners of earlier runs count against the limit of recompilations
-        reasoner.compile(dynamic=False)
+        reasoner.compile()
     # 100 puzzles a batch, as in the validations of the training, for which the compiler's work is cached.
     views = [
         measure_steps(reasoner, task, view(task, puzzles, number, setting.num_views), num_steps, 100)

@@ -160,8 +160,8 @@ def shared(task: str) -> str:
             "A symbol network's answer leaves no cell open, so the targets of `dis` can't begin with open cells. Here"
             f" their unfinished cells hold a wrong symbol (`--targets {setting.path}`, the paper's corruption by"
             " replacement): a cell is right at step s of 6 with probability s/6, and from then on; while a given"
-            " excludes its wrong symbol, it is not trained. Nor has the network a step index: how far it is, it must tell"
-            " from its state.\n"
+            " excludes its wrong symbol, it is not trained. Nor has the network a step index: how far it is, it must"
+            " tell from its state.\n"
         )
     return text
 
