@@ -113,8 +113,8 @@ SETTINGS = {
 
 All arms but those of `LONG` get about the same CPU time, as measured once on one busy core. On N-Queens a batch took
 1.05 s of CPU time (dis, final, one-pass-depth), 2.7 (trm-small), 3.9 (hrm), .07 (one-pass-parameters) and 12.5 (trm);
-on 6x6 the same proportions are taken, at about .6 of the cost. The symbol network took .48 s on 9x9 (dis, final), 1.55
-(trm-small) and 4.8 (trm), without its validations, which take 10 s with 336 passes and less than 1 with 18.
+on 6x6 the same proportions are taken, at about .6 of the cost. The symbol network took .29 s on
+hard 9x9 (dis, final), 1.0 (trm-small) and 2.9 (trm).
 """
 SEEDS = (0, 1, 2)
 

@@ -136,8 +136,8 @@ def section(task: str, arms: Arms, image: str) -> str:
             questions_table(arms),
             of_paper(arms, ceiling) if task == "nqueens8" else "",
             "\n### Equal examples\n\nValid on 100 validation puzzles, so within 0.1 at best: every arm at its end, and"
-            " DIS at its last validation before it had seen more examples than that, or at its end. In the middle of"
-            " its run DIS has not yet lowered its learning rate.\n\n",
+            " the two arms of 18 passes at the last validation before they had seen more examples than that, or at their"
+            " end. In the middle of their runs they have not yet lowered their learning rate.\n\n",
             examples_table(arms),
         ]
     parts += [

@@ -115,14 +115,14 @@ def signed(gain: Estimate) -> str:
 
 
 def examples_table(arms: Arms) -> str:
-    """Every arm at its end beside DIS when it had seen as many examples."""
-    rows = []
+    """Every arm at its end beside those of 18 passes when they had seen as many examples."""
+    rows, short = [], [arms[name] for name in ("dis", "final") if name in arms]
     for name, arm in arms.items():
-        if name != "dis":
-            pairs = at_examples(arm, np.inf), at_examples(arms["dis"], arm.average("examples"))
-            cells = [cell for pair in pairs for cell in (f"{pair[0]:,.0f}", f"{pair[1]:.3f}")]
-            rows.append([f"`{name}`", *("-" if cell == "nan" else cell for cell in cells)])
-    return table(["arm", "examples", "valid", "examples of `dis`", "valid of `dis`"], rows)
+        pairs = [at_examples(arm, np.inf), *(at_examples(each, arm.average("examples")) for each in short)]
+        cells = [cell for pair in pairs for cell in (f"{pair[0]:,.0f}", f"{pair[1]:.3f}")]
+        rows.append([f"`{name}`", *("-" if cell == "nan" else cell for cell in cells)])
+    beside = [f"{what} of `{each.arm}`" for each in short for what in ("examples", "valid")]
+    return table(["arm", "examples", "valid", *beside], rows)
 
 
 def steps_table(arms: Arms) -> str:
