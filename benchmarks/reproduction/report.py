@@ -56,7 +56,9 @@ METHOD = """
   passes as the other.
 - **Dead compute**: the step from which on the valid rate does not rise beyond noise (paired, 95% shared among steps).
   The **advantage margin** says it of the single step, in nats per unit of guidance: near 0 it changes nothing for the
-  answer, below 0 it harms. Means over seeds and open cells, among tokens that can be an answer.
+  answer, below 0 it harms. Means over seeds, puzzles and open cells, among tokens that can be an answer: wrong cells of
+  unsolved puzzles that grow surer weigh more than right ones that are sure already, so that the mean can fall below 0
+  while more puzzles are solved.
 """
 
 
@@ -136,8 +138,8 @@ def section(task: str, arms: Arms, image: str) -> str:
             questions_table(arms),
             of_paper(arms, ceiling) if task == "nqueens8" else "",
             "\n### Equal examples\n\nValid on 100 validation puzzles, so within 0.1 at best: every arm at its end, and"
-            " the two arms of 18 passes at the last validation before they had seen more examples than that, or at their"
-            " end. In the middle of their runs they have not yet lowered their learning rate.\n\n",
+            " the two arms of 18 passes at the last validation before they had seen more examples than that, or at"
+            " their end. In the middle of their runs they have not yet lowered their learning rate.\n\n",
             examples_table(arms),
         ]
     parts += [
