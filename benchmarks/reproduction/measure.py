@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from arms import Run
+from arms import SETTINGS, Run
 
-from latent_rl.evaluation.fixed_steps import evaluate_fixed
+from latent_rl.evaluation.diagnose import measure_steps
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.feedforward import FeedForward
 from latent_rl.tasks.base import Task, first
@@ -16,9 +16,7 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
 NUM_STEPS = 16
-NUM_PUZZLES = {"nqueens8": 200, "sudoku6x6": 2000}
-NUM_VIEWS = {"nqueens8": 8, "sudoku6x6": 1}
-"""Views of every puzzle: the 8 symmetric ones of a board tighten the interval, clustered by board."""
+"""Supervision steps of the evaluation, at least."""
 
 
 def view(task: Task, puzzles: Puzzles, number: int, count: int) -> Puzzles:
@@ -45,27 +43,36 @@ def measure(run: Run, folder: Path, *, is_quick: bool = False) -> dict[str, Any]
     """Decode the test puzzles and gather what the run's folder says.
 
     Returns:
-        Plain JSON values: the run, its network, its training, and the outcomes `valid` and `exact` of S steps,
-        W views and P puzzles (see `pack`).
+        Plain JSON values: the run, its network, its training, the outcomes `valid` and `exact` of S steps, W views
+        and P puzzles (see `pack`), and the advantage margin of every step, in nats per unit of w, as a mean over the
+        open cells, among the tokens that can be an answer.
     """
-    task, facts = make_task(run.task), reasoner_facts(folder)
+    setting, task, facts = SETTINGS[run.task], make_task(run.task), reasoner_facts(folder)
     reasoner = load_reasoner(folder)
-    num_steps = 1 if isinstance(reasoner, FeedForward) else NUM_STEPS
-    puzzles = first(task, "test", 20 if is_quick else NUM_PUZZLES[run.task])
+    num_steps = max(NUM_STEPS, setting.num_passes // reasoner.config.passes_per_step)
+    if isinstance(reasoner, FeedForward):
+        num_steps = 1
+    puzzles = first(task, "test", 20 if is_quick else setting.num_puzzles)
     if not is_quick:
         torch.compiler.reset()  # else the reasoners of earlier runs count against the limit of recompilations
-        reasoner.compile(dynamic=False)
-    views = NUM_VIEWS[run.task]
+        reasoner.compile()
     # 100 puzzles a batch, as in the validations of the training, for which the compiler's work is cached.
-    results = [
-        evaluate_fixed(reasoner, task, view(task, puzzles, number, views), num_steps, 100) for number in range(views)
+    views = [
+        measure_steps(reasoner, task, view(task, puzzles, number, setting.num_views), num_steps, 100)
+        for number in range(setting.num_views)
     ]
+    passes_per_step = views[0][1]
+
+    def by_step(name: str) -> np.ndarray:
+        """A measure [S, W, P]."""
+        return np.stack([[getattr(step, name).numpy() for step in steps] for steps, _ in views], axis=1)
+
     return {
         "task": run.task,
         "arm": run.arm,
         "seed": run.seed,
         "parameters": sum(parameter.numel() for parameter in reasoner.parameters()),
-        "passes_per_step": results[0].passes_per_step,
+        "passes_per_step": passes_per_step,
         "num_supervision_steps": reasoner.num_supervision_steps,
         **{name: facts[name] for name in ("batch", "examples", "seconds", "cpu_seconds", "versions", "revision")},
         "curve": [
@@ -77,6 +84,7 @@ def measure(run: Run, folder: Path, *, is_quick: bool = False) -> dict[str, Any]
             }
             for row in facts["curve"]
         ],
-        "valid": pack(np.stack([result.solved.numpy() for result in results], axis=1)),
-        "exact": pack(np.stack([result.exact.numpy() for result in results], axis=1)),
+        "margin": by_step("margin_answer_tokens").mean((1, 2)).tolist(),
+        "valid": pack(by_step("solved_rate") > 0),
+        "exact": pack(by_step("exact_accuracy") > 0),
     }

@@ -32,6 +32,9 @@ def draw(task: str, arms: Arms) -> bytes:
     left.xaxis.set_major_locator(LogLocator(2))
     left.xaxis.set_major_formatter("{x:g}")
     left.xaxis.set_minor_locator(NullLocator())
+    if max(arm.valid.shape[1] for arm in arms.values()) > 16:
+        right.set_xscale("log", base=2)
+        right.xaxis.set_major_formatter("{x:g}")
     left.legend(fontsize=8)
     figure.suptitle(task, fontsize=10)
     buffer = io.BytesIO()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from arms import ARMS, BATCHES, SEEDS, Run, queue
+from arms import ARMS, SEEDS, SETTINGS, Run, queue
 from measure import measure
 from report import write_report
 
@@ -33,7 +33,7 @@ class Args:
 
     quick: bool = False
     """Tiny budgets, to see that everything runs."""
-    tasks: list[str] = field(default_factory=lambda: list(BATCHES))
+    tasks: list[str] = field(default_factory=lambda: list(SETTINGS))
     """Which tasks, the most important first."""
     arms: list[str] = field(default_factory=lambda: list(ARMS))
     """Which arms."""
@@ -44,7 +44,7 @@ class Args:
 
     def __post_init__(self) -> None:
         """Check the names."""
-        for kind, names, known in (("task", self.tasks, BATCHES), ("arm", self.arms, ARMS)):
+        for kind, names, known in (("task", self.tasks, SETTINGS), ("arm", self.arms, ARMS)):
             for name in names:
                 if name not in known:
                     raise UnknownNameError(kind, name, known)

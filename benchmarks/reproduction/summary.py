@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arms import ARMS, BATCHES
+from arms import ARMS, SETTINGS
 from measure import unpack
 
 from latent_rl.evaluation.intervals import bootstrap_interval, enough_steps
@@ -66,6 +66,11 @@ class Outcome:
         """Of the first seed: what is the same for all."""
         return next(iter(self.runs.values()))
 
+    def steps_within(self, passes: int) -> int | None:
+        """How many steps so many forward passes are; None if that is none, or more than were evaluated."""
+        steps = passes // int(self.facts["passes_per_step"])
+        return steps if 1 <= steps <= self.valid.shape[1] else None
+
     def average(self, name: str) -> float:
         """The mean of a fact over the seeds."""
         return float(np.mean([run[name] for run in self.runs.values()]))
@@ -79,13 +84,18 @@ class Outcome:
         """The seeds that both have."""
         return sorted(set(self.runs) & set(other.runs))
 
-    def rate(self, seeds: list[int]) -> float:
-        """The valid rate of some seeds at the headline's step, over all views."""
-        return float(np.mean([rate for seed, rate in zip(self.runs, self.by_seed(), strict=True) if seed in seeds]))
+    def rate(self, seeds: list[int], step: int | None = None) -> float:
+        """The valid rate of some seeds after a step, by default the headline's, over all views."""
+        rates = self.per_step()[:, (step or self.num_steps) - 1]
+        return float(np.mean([rate for seed, rate in zip(self.runs, rates, strict=True) if seed in seeds]))
 
     def by_seed(self) -> list[float]:
         """The valid rate of each seed at the headline's step, over all views."""
         return [float(rate) for rate in self.per_step()[:, self.num_steps - 1]]
+
+    def margin(self) -> np.ndarray | None:
+        """The advantage margin of every step, float [S], as a mean over the seeds; None if it was not measured."""
+        return np.mean([run["margin"] for run in self.runs.values()], axis=0) if "margin" in self.facts else None
 
     def per_step(self) -> np.ndarray:
         """The valid rate of each seed after every step, float [K, S], over all views."""
@@ -103,7 +113,7 @@ def read_outcomes(folder: Path) -> dict[str, Arms]:
     """The outcomes by task and arm, in the order of the tables in `arms.py`; seeds that are missing are left out."""
     results = [read_json(path) for path in sorted(folder.glob("*.json"))]
     outcomes: dict[str, Arms] = {}
-    for task in BATCHES:
+    for task in SETTINGS:
         for arm in ARMS:
             runs = {r["seed"]: r for r in results if (r["task"], r["arm"]) == (task, arm)}
             if runs:
@@ -114,15 +124,16 @@ def read_outcomes(folder: Path) -> dict[str, Arms]:
     return outcomes
 
 
-def difference(one: Outcome, other: Outcome, kind: str) -> Estimate:
-    """The gain of one arm over another, puzzle by puzzle, over all views and the seeds that both have."""
+def difference(one: Outcome, other: Outcome, kind: str, step: int | None = None) -> Estimate:
+    """The gain of one arm over another, puzzle by puzzle, over all views and the seeds that both have: at the steps of
+    their headlines, or after `step` steps of the one."""
     seeds = one.common_seeds(other)
 
-    def at_headline(outcome: Outcome) -> np.ndarray:
+    def by_puzzle(outcome: Outcome, after: int) -> np.ndarray:
         rows = [list(outcome.runs).index(seed) for seed in seeds]
-        return np.asarray(getattr(outcome, kind)[rows, outcome.num_steps - 1].mean((0, 1)))
+        return np.asarray(getattr(outcome, kind)[rows, after - 1].mean((0, 1)))
 
-    return Estimate.of(at_headline(one) - at_headline(other))
+    return Estimate.of(by_puzzle(one, step or one.num_steps) - by_puzzle(other, other.num_steps))
 
 
 def at_examples(outcome: Outcome, examples: float) -> tuple[float, float]:

@@ -1,7 +1,9 @@
 """The tables of the report, in Markdown."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from summary import Arms, Estimate, at_examples, difference
+from summary import Arms, Estimate, Outcome, at_examples, difference
 
 WHAT = {
     "dis": "DIS: targets that approach the answer, T=1, n=2",
@@ -14,17 +16,20 @@ WHAT = {
     "trm-long": "TRM, trained on at least as many examples as DIS",
 }
 QUESTIONS = {
-    "trm": "18 passes against 336, equal CPU time",
-    "trm-long": "18 passes against 336, which saw as many examples or more",
-    "trm-small": "DIS against TRM's training of the small schedule, equal CPU time",
-    "hrm": "DIS against HRM, equal CPU time",
-    "final": "DIS targets against final targets",
-    "one-pass-depth": "recursion against one pass of equal depth",
-    "one-pass-parameters": "recursion against one pass of equal parameters",
+    ("dis", "trm"): "18 passes against 336, equal CPU time",
+    ("dis", "trm-long"): "18 passes against 336, which saw as many examples or more",
+    ("dis", "trm-small"): "DIS against TRM's training of the small schedule, equal CPU time",
+    ("dis", "hrm"): "DIS against HRM, equal CPU time",
+    ("dis", "final"): "DIS targets against final targets",
+    ("dis", "one-pass-depth"): "recursion against one pass of equal depth",
+    ("dis", "one-pass-parameters"): "recursion against one pass of equal parameters",
+    ("final", "trm"): "18 passes with final targets against 336, equal CPU time",
+    ("final", "trm-long"): "18 passes with final targets against 336, which saw as many examples or more",
+    ("final", "trm-small"): "final targets against TRM's training of the small schedule, equal CPU time",
 }
-"""What DIS against another arm answers."""
-STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Steps that are shown."""
+"""What one arm against another answers."""
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 112)
+"""Steps that are shown, as far as they were evaluated."""
 
 
 def table(headings: list[str], rows: list[list[str]], num_left: int = 1) -> str:
@@ -65,14 +70,43 @@ def cost_table(arms: Arms) -> str:
     return table(["arm", *headings], rows)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What two arms with common seeds say to a question.
+
+    Attributes:
+        question: in words.
+        one: an arm.
+        other: another.
+        seeds: that both have.
+        longer: the number of steps in which the one takes as many passes as the other; None if it was not evaluated.
+    """
+
+    question: str
+    one: Outcome
+    other: Outcome
+    seeds: list[int]
+    longer: int | None
+
+
+def comparisons(arms: Arms) -> list[Comparison]:
+    """Those that the results allow."""
+    return [
+        Comparison(question, arms[one], arms[other], seeds, arms[one].steps_within(arms[other].passes))
+        for (one, other), question in QUESTIONS.items()
+        if one in arms and other in arms and (seeds := arms[one].common_seeds(arms[other]))
+    ]
+
+
 def questions_table(arms: Arms) -> str:
-    """DIS minus every other arm."""
+    """One arm minus another."""
     rows = []
-    for name, question in QUESTIONS.items():
-        if name in arms and (seeds := arms["dis"].common_seeds(arms[name])):
-            gains = [signed(difference(arms["dis"], arms[name], kind)) for kind in ("valid", "exact")]
-            rows.append([question, f"`{name}`", *gains, ", ".join(map(str, seeds))])
-    return table(["question", "other arm", "valid", "exact", "seeds"], rows, 2)
+    for each in comparisons(arms):
+        gains = [signed(difference(each.one, each.other, kind)) for kind in ("valid", "exact")]
+        longer = "" if each.longer is None else signed(difference(each.one, each.other, "valid", each.longer))
+        names = f"`{each.one.arm}` - `{each.other.arm}`"
+        rows.append([each.question, names, *gains, longer, ", ".join(map(str, each.seeds))])
+    return table(["question", "arms", "valid", "exact", "valid, equal passes", "seeds"], rows, 2)
 
 
 def signed(gain: Estimate) -> str:
@@ -81,21 +115,37 @@ def signed(gain: Estimate) -> str:
 
 
 def examples_table(arms: Arms) -> str:
-    """Every arm at its end beside DIS when it had seen as many examples."""
-    rows = []
+    """Every arm at its end beside those of 18 passes when they had seen as many examples."""
+    rows, short = [], [arms[name] for name in ("dis", "final") if name in arms]
     for name, arm in arms.items():
-        if name != "dis":
-            pairs = at_examples(arm, np.inf), at_examples(arms["dis"], arm.average("examples"))
-            cells = [cell for pair in pairs for cell in (f"{pair[0]:,.0f}", f"{pair[1]:.3f}")]
-            rows.append([f"`{name}`", *("-" if cell == "nan" else cell for cell in cells)])
-    return table(["arm", "examples", "valid", "examples of `dis`", "valid of `dis`"], rows)
+        pairs = [at_examples(arm, np.inf), *(at_examples(each, arm.average("examples")) for each in short)]
+        cells = [cell for pair in pairs for cell in (f"{pair[0]:,.0f}", f"{pair[1]:.3f}")]
+        rows.append([f"`{name}`", *("-" if cell == "nan" else cell for cell in cells)])
+    beside = [f"{what} of `{each.arm}`" for each in short for what in ("examples", "valid")]
+    return table(["arm", "examples", "valid", *beside], rows)
 
 
 def steps_table(arms: Arms) -> str:
     """The valid rate by step, and where it stops rising."""
-    rows = []
+    rows, steps = [], shown_steps(arms)
     for name, arm in arms.items():
-        rates, enough = arm.per_step().mean(0), arm.enough_steps()
-        cells = [f"{rates[step - 1]:.3f}" if step <= len(rates) else "" for step in STEPS]
+        enough, cells = arm.enough_steps(), at_steps(arm.per_step().mean(0), steps)
         rows.append([f"`{name}`", str(arm.num_steps), str(enough), f"{1 - enough / arm.num_steps:.0%}", *cells])
-    return table(["arm", "trained for", "enough", "dead", *map(str, STEPS)], rows)
+    return table(["arm", "trained for", "enough", "dead", *map(str, steps)], rows)
+
+
+def margin_table(arms: Arms) -> str:
+    """The advantage margin by step; empty if it was not measured."""
+    steps, margins = shown_steps(arms), {name: arm.margin() for name, arm in arms.items()}
+    rows = [[f"`{name}`", *at_steps(each, steps, "+.3f")] for name, each in margins.items() if each is not None]
+    return table(["arm", *map(str, steps)], rows) if rows else ""
+
+
+def shown_steps(arms: Arms) -> list[int]:
+    """The columns of the tables by step."""
+    return [step for step in STEPS if step <= max(arm.valid.shape[1] for arm in arms.values())]
+
+
+def at_steps(values: np.ndarray, steps: list[int], style: str = ".3f") -> list[str]:
+    """Values by step, [S], at the steps that are shown; empty beyond S."""
+    return [format(values[step - 1], style) if step <= len(values) else "" for step in steps]

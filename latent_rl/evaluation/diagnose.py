@@ -143,27 +143,15 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: i
     Raises:
         InvalidValueError: the reasoner does not fit the task, or the number of steps is below 1.
     """
-    reasoner = fitted(reasoner, task)
-    if num_steps < 1:
-        raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
-    batches: list[list[_Measures]] = []
-    passes = 0
-    for start in range(0, len(puzzles), batch_size):
-        batch = puzzles[start : start + batch_size]
-        measures = []
-        for before, after, output in unroll(reasoner, batch, num_steps):
-            measures.append(_measure(task, batch, before, after, output))
-            passes = output.passes
-        batches.append(measures)
-    all_puzzles = [first.concat(*others) for first, *others in zip(*batches, strict=True)]
-    steps = [StepRow(step=s, passes=s * passes, **each.means()) for s, each in enumerate(all_puzzles, 1)]
+    measures, passes = measure_steps(reasoner, task, puzzles, num_steps, batch_size)
+    steps = [StepRow(step=s, passes=s * passes, **each.means()) for s, each in enumerate(measures, 1)]
     sweep = [guidance_row(reasoner, task, puzzles, w, batch_size) for w in SWEEP]
-    solved = torch.stack([each.solved_rate for each in all_puzzles]).bool().numpy()
+    solved = torch.stack([each.solved_rate for each in measures]).bool().numpy()
     return Diagnosis(steps, solved, sweep, reasoner.num_supervision_steps, passes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measures(Batched):
+class Measures(Batched):
     """What `StepRow` has of each puzzle: float32 [B]."""
 
     solved_rate: Tensor
@@ -181,7 +169,35 @@ class _Measures(Batched):
         return {name: values.mean().item() for name, values in vars(self).items()}
 
 
-def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: ReasonerOutput) -> _Measures:
+@torch.no_grad()
+def measure_steps(
+    reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: int, batch_size: int = 256
+) -> tuple[list[Measures], int]:
+    """Run `num_steps` supervision steps on every puzzle and measure each, as `evaluate_fixed` runs them.
+
+    Returns:
+        What every step does to every puzzle, and the forward passes of one step.
+
+    Raises:
+        InvalidValueError: the reasoner does not fit the task, or the number of steps is below 1.
+    """
+    reasoner = fitted(reasoner, task)
+    if num_steps < 1:
+        raise InvalidValueError(f"the number of steps must be at least 1; got {num_steps}.")
+    batches: list[list[Measures]] = []
+    passes = 0
+    for start in range(0, len(puzzles), batch_size):
+        batch = puzzles[start : start + batch_size]
+        keys = torch.arange(start, start + len(batch))  # so that the result does not depend on `batch_size`
+        measures = []
+        for before, after, output in unroll(reasoner, batch, num_steps, keys=keys):
+            measures.append(_measure(task, batch, before, after, output))
+            passes = output.passes
+        batches.append(measures)
+    return [first.concat(*others) for first, *others in zip(*batches, strict=True)], passes
+
+
+def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: ReasonerOutput) -> Measures:
     inputs, labels = puzzles.inputs, puzzles.labels
     reference, conditional = output.reference_logits, output.conditional_logits
     allowed_reference, allowed = task.constrain(inputs, reference), task.constrain(inputs, conditional)
@@ -192,7 +208,7 @@ def _measure(task: Task, puzzles: Puzzles, before: Carry, after: Carry, output: 
         return (values * is_open).sum(1) / is_open.sum(1).clamp(min=1)
 
     margin = advantage_margin(reference, conditional, labels)
-    return _Measures(
+    return Measures(
         solved_rate=task.verify(inputs, answers).float(),
         exact_accuracy=right.all(1).float(),
         token_accuracy=right.float().mean(1),
@@ -214,7 +230,8 @@ def guidance_row(
         solved = []
         for start in range(0, len(puzzles), batch_size):
             batch = puzzles[start : start + batch_size]
-            for _, _, output in unroll(reasoner, batch, reasoner.num_supervision_steps, fed_back):
+            keys = torch.arange(start, start + len(batch))
+            for _, _, output in unroll(reasoner, batch, reasoner.num_supervision_steps, fed_back, keys):
                 last = output
             logits = guided_logits(last.reference_logits, last.conditional_logits, guidance_scale)
             solved.append(task.verify(batch.inputs, task.constrain(batch.inputs, logits).argmax(-1)))

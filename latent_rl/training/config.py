@@ -7,12 +7,15 @@ from latent_rl.config import COUNT, DEPTH, NOT_NEGATIVE, SEED, SHARE, Range, che
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward
+from latent_rl.reasoners.symbols import Symbols
 from latent_rl.training.optim import OPTIMIZERS
 from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
 BATCHING_NAMES = ("episodes", "replacement")
 LEAVES = ("halted", "solved")
 ANSWERS = ("label", "nearest")
+OPEN_TARGETS = ("dis", "edits", "mask")
+"""Step targets that leave cells open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,11 @@ def suited(config: TrainConfig, reasoner: ReasonerModule) -> TrainConfig:
     if config.continue_target and not getattr(reasoner.config, "continue_head", False):
         raise InvalidValueError(
             "TrainConfig.continue_target needs a reasoner whose config has continue_head; this one has no such head."
+        )
+    if config.targets in OPEN_TARGETS and isinstance(reasoner, Symbols) and not reasoner.config.has_background:
+        raise InvalidValueError(
+            'TrainConfig.targets must be "final" or "replace" with a symbol network on this task, as its answer leaves'
+            f" no cell open; got {config.targets!r}."
         )
     if config.batching == "replacement":
         if reasoner.num_supervision_steps < 2:

@@ -14,21 +14,24 @@ import tyro
 from latent_rl.commands.train import Train, train_command
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.checkpoint import make_reasoner
+from latent_rl.reasoners.symbols import SymbolsConfig
 from latent_rl.tasks.registry import make_task
 from latent_rl.training.config import suited
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("reproduce_paper", reason="needs the checkout, not the wheel alone")
 import reproduce_paper  # noqa: E402
-from arms import ARMS, BATCHES, Run, queue  # noqa: E402
-from measure import NUM_VIEWS, pack, unpack, view  # noqa: E402
+from arms import ARMS, SETTINGS, Run, queue  # noqa: E402
+from measure import pack, unpack, view  # noqa: E402
 from report import in_words, write_report  # noqa: E402
 from summary import Estimate, at_examples, ceiling_of_exact, difference, read_outcomes  # noqa: E402
+from tables import comparisons, margin_table  # noqa: E402
 
 PASSES = {
     "dis": 18, "final": 18, "trm-small": 48, "hrm": 96, "one-pass-depth": 18, "one-pass-parameters": 1, "trm": 336,
     "trm-long": 336,
 }  # fmt: skip
+SYMBOLS = ("sudoku9x9-hard", "sudoku9x9-extreme")
 RESULTS = ROOT / "benchmarks/results/reproduction"
 
 
@@ -37,8 +40,9 @@ def parsed(run: Run) -> Train:
     return tyro.cli(train_command(arguments), args=arguments)
 
 
-@pytest.mark.parametrize("task", BATCHES)
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(
+    ("task", "arm"), [(task, arm) for task, setting in SETTINGS.items() for arm in setting.batches]
+)
 def test_an_arm_is_what_it_says(task: str, arm: str) -> None:
     command = parsed(Run(task, arm, 1))
     shape = command.config_for(make_task(task))
@@ -46,10 +50,16 @@ def test_an_arm_is_what_it_says(task: str, arm: str) -> None:
         config = suited(command.train, make_reasoner(shape))
     assert shape.num_supervision_steps * shape.passes_per_step == PASSES[arm]
     assert shape.num_supervision_steps == ARMS[arm].steps
-    assert (shape.width, shape.mixer, shape.num_layers) == (128, "mlp", 18 if arm == "one-pass-depth" else 1)
-    assert config.targets == ("dis" if arm == "dis" else "final")
+    if task in SYMBOLS:
+        assert isinstance(shape, SymbolsConfig)
+        assert (shape.width, shape.num_layers, config.batch_size, config.muon_lr) == (32, 1, 32, 5e-3)
+    else:
+        assert (shape.width, shape.mixer, shape.num_layers) == (128, "mlp", 18 if arm == "one-pass-depth" else 1)
+        assert (config.batch_size, config.muon_lr) == (64, 2.5e-3)
+    path = "replace" if task in SYMBOLS else "dis"
+    assert config.targets == (path if arm == "dis" else "final")
     assert config.batching == ("replacement" if shape.num_supervision_steps == 16 else "episodes")
-    assert (config.task, config.seed, config.num_batches) == (task, 1, BATCHES[task][arm])
+    assert (config.task, config.seed, config.num_batches) == (task, 1, SETTINGS[task].batches[arm])
     assert (config.extended_fraction, config.reveal_fraction, config.midway_fraction) == (0, 0, 0)
     # The same shares of every run, whatever its number of optimizer steps.
     steps = config.num_batches * shape.num_supervision_steps
@@ -62,11 +72,12 @@ def test_an_arm_is_what_it_says(task: str, arm: str) -> None:
 
 
 def test_the_queue_goes_seed_by_seed_and_long_arms_wait() -> None:
-    runs = queue(["a", "b"], ["dis", "trm", "trm-long"], [0, 1])
+    a, b = "sudoku6x6", "sudoku9x9-hard"
+    runs = queue([a, b], ["dis", "hrm", "trm-long"], [0, 1])
     assert [(run.task, run.arm, run.seed) for run in runs] == [
-        ("a", "dis", 0), ("a", "trm", 0), ("a", "trm-long", 0), ("a", "dis", 1), ("a", "trm", 1),
-        ("b", "dis", 0), ("b", "trm", 0), ("b", "trm-long", 0), ("b", "dis", 1), ("b", "trm", 1),
-        ("a", "trm-long", 1), ("b", "trm-long", 1),
+        (a, "dis", 0), (a, "hrm", 0), (a, "trm-long", 0), (a, "dis", 1), (a, "hrm", 1),
+        (b, "dis", 0), (b, "trm-long", 0), (b, "dis", 1),
+        (a, "trm-long", 1), (b, "trm-long", 1),
     ]  # fmt: skip
 
 
@@ -85,7 +96,7 @@ def test_outcomes_survive_packing() -> None:
 def test_views_are_all_symmetric_boards_and_the_first_is_the_board_itself() -> None:
     task = make_task("nqueens8")
     board = task.puzzles("test")[-1:]
-    views = [view(task, board, number, NUM_VIEWS["nqueens8"]) for number in range(8)]
+    views = [view(task, board, number, SETTINGS["nqueens8"].num_views) for number in range(8)]
     assert (views[0].inputs == board.inputs).all()
     assert len({task.format(v.labels[0]) for v in views}) == 8
     assert all(task.verify(v.inputs, v.labels).all() for v in views)
@@ -130,14 +141,36 @@ def test_means_and_differences_are_over_common_seeds_and_puzzles(tmp_path: Path)
     assert arms["dis"].passes == 6
     assert difference(arms["dis"], arms["final"], "valid").mean == 0.5
     assert arms["dis"].enough_steps() == 1  # step 1 solves less, but of four puzzles that is noise
+    assert [(each.other.arm, each.seeds, each.longer) for each in comparisons(arms)] == [("final", [1], 2)]
+    assert margin_table(arms) == ""  # results of before it was measured
     assert at_examples(arms["dis"], 500) == (320, 0.25)
     assert np.isnan(at_examples(arms["dis"], 100)).all()
 
 
+def test_equal_passes_let_the_cheaper_arm_run_on(tmp_path: Path) -> None:
+    """Two trained steps of 3 passes against two of 6: after four steps both have taken 12."""
+    cheap, dear = np.zeros((4, 8, 4), dtype=bool), np.zeros((2, 8, 4), dtype=bool)
+    cheap[1, :, :1] = cheap[2, :, :2] = cheap[3] = dear[1, :, :2] = True
+    made_up(tmp_path, "dis", 0, cheap, num_supervision_steps=2, margin=[0.5, 0.25, 0.125, -0.25])
+    made_up(tmp_path, "trm", 0, dear, passes_per_step=6, margin=[1.0, 0.5])
+    arms = read_outcomes(tmp_path)["nqueens8"]
+    (each,) = comparisons(arms)
+    assert (each.one.passes, each.other.passes, each.longer) == (6, 12, 4)
+    assert difference(each.one, each.other, "valid").mean == -0.25
+    assert difference(each.one, each.other, "valid", each.longer).mean == 0.5
+    assert "| `dis` | +0.500 | +0.250 | +0.125 | -0.250 |\n| `trm` | +1.000 | +0.500 |  |  |" in margin_table(arms)
+    assert arms["dis"].steps_within(2) is None  # not even one step
+    assert arms["dis"].steps_within(15) is None  # a fifth was not evaluated
+    write_report(tmp_path, tmp_path / "reproduction.md")
+    text = (tmp_path / "reproduction.md").read_text()
+    assert "0.250 against 0.500 valid" in text
+    assert "Run on to as many passes, `dis` has 1.000: " in text
+
+
 def test_words_follow_the_interval() -> None:
-    assert in_words(Estimate(0.1, 0.05, 0.15)) == "DIS is ahead by 10.0 points"
-    assert in_words(Estimate(-0.1, -0.15, -0.05)) == "DIS is behind by 10.0 points"
-    assert "at most 2.0 points behind" in in_words(Estimate(0.01, -0.02, 0.04))
+    assert in_words(Estimate(0.1, 0.05, 0.15), "dis") == "`dis` is ahead by 10.0 points"
+    assert in_words(Estimate(-0.1, -0.15, -0.05), "final") == "`final` is behind by 10.0 points"
+    assert "at most 2.0 points behind" in in_words(Estimate(0.01, -0.02, 0.04), "dis")
 
 
 def test_the_report_of_the_committed_results(tmp_path: Path) -> None:
@@ -162,7 +195,7 @@ def test_missing_seeds_are_said(tmp_path: Path) -> None:
     text = (tmp_path / "reproduction.md").read_text()
     assert "**Incomplete**" in text
     assert "dis (1, 2); final (0, 1, 2)" in text
-    assert "1.000 against 0.000 valid, DIS is ahead by 100.0 points (only 1 of 3 seeds so far)" in text
+    assert "1.000 against 0.000 valid, `dis` is ahead by 100.0 points (only 1 of 3 seeds so far)" in text
     assert "none solved" in text
 
 

@@ -1,5 +1,6 @@
 """The symbol network: equivariance, boards of other sizes, random starts, checkpoints, training."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from latent_rl.reasoners.checkpoint import load_reasoner, save_reasoner
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.base import draw_symmetry
 from latent_rl.tasks.registry import make_task
+from latent_rl.training.config import OPEN_TARGETS, suited
+from latent_rl.training.targets import TARGETS, linear_rates
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Carry, Symmetry, TaskShape
 
@@ -235,3 +238,19 @@ def test_it_learns_small_boards(tmp_path: Path, batching: str) -> None:
     trained = train(training, Symbols(config, torch.float32), tmp_path)
     task = make_task("sudoku4x4")
     assert evaluate_fixed(trained, task, task.puzzles("test")[:200], 8).solved_rate[-1] > 0.7
+
+
+def test_it_is_not_asked_to_leave_cells_open_where_its_answers_do_not() -> None:
+    for targets in TARGETS:
+        if targets != "trajectories":
+            config, paths_are_open = TrainConfig(targets=targets), targets in OPEN_TARGETS
+            assert suited(config, network("nqueens6")) == config  # a square without a queen is an answer
+            with pytest.raises(InvalidValueError, match="leaves no cell open") if paths_are_open else nullcontext():
+                suited(config, network("sudoku4x4"))
+
+
+@pytest.mark.parametrize("targets", sorted(set(TARGETS) - {"trajectories"}))
+def test_targets_that_it_may_learn_are_tokens_that_it_can_say(targets: str) -> None:
+    task = make_task("sudoku4x4")
+    path = TARGETS[targets](task, task.puzzles("test")[:20], linear_rates(4), torch.Generator().manual_seed(0))
+    assert (path == 1).any() == (targets in OPEN_TARGETS)
