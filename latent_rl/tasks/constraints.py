@@ -127,7 +127,7 @@ def presence(constraints: Constraints, tokens: Tensor) -> Tensor:
 
 def counts(constraints: Constraints, present: Tensor) -> Tensor:
     """How often each symbol stands in each unit: [B, U, S], of `present` [B, L, S]; its mean, of probabilities."""
-    return constraints.members @ present
+    return constraints.members.to(present) @ present
 
 
 def held(constraints: Constraints, answers: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def expected_violations(constraints: Constraints, probabilities: Tensor) -> Tens
     violations = pairs.sum((1, 2))
     if constraints.has_background:
         absent = counts(constraints, torch.log1p(-p.clamp(max=1 - 1e-6))).exp()
-        violations = violations + absent[:, constraints.is_exact].sum((1, 2))
+        violations = violations + absent[:, constraints.is_exact.to(p.device)].sum((1, 2))
     return violations
 
 
@@ -250,6 +250,11 @@ class ConstraintTask(Task):
         """Float32 [B]: the share of (unit, symbol) pairs that hold and of cells with their given, or any answer."""
         parts = [held(self.constraints, answers).flatten(1), self._kept(inputs, answers)]
         return torch.cat(parts, dim=1).float().mean(1)
+
+    def expected_reward(self, probabilities: Tensor) -> Tensor:
+        """Float [B], at most 0: minus the expected number of violations for each cell of the board, if every cell drew
+        its token from its own probabilities, float [B, L, V]; see `expected_violations`."""
+        return -expected_violations(self.constraints, probabilities) / self.seq_len
 
     def clashes(self, answers: Tensor) -> Tensor:
         """Bool [B, L]: the cell's symbol stands more than once in a unit."""

@@ -13,6 +13,12 @@ from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 BATCHING_NAMES = ("episodes", "replacement")
 LEAVES = ("halted", "solved")
 ANSWERS = ("label", "nearest")
+OBJECTIVE_NAMES = ("labels", "reward", "verified")
+_OWN_OPTIONS = {
+    "reward": ("entropy_weight", "num_samples"),
+    "verified": ("search_every", "search_puzzles", "search_steps", "search_guesses", "answers_file"),
+}
+"""Options that act with one objective alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,28 @@ class TrainConfig:
     `extended_depth` in the first `extended_from` of the run, so that what is hard to solve gets most of the steps)."""
     halt_exploration: Annotated[float, SHARE] = 0.1
     """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
+    objective: Annotated[str, one_of(OBJECTIVE_NAMES)] = "labels"
+    """What the reasoner is trained for: "labels" (the answers that puzzles come with), "reward" (the environment's
+    reward of every step, which needs the rules alone) or "verified" (answers that a step policy finds and the verifier
+    accepts)."""
+    label_fraction: Annotated[float, SHARE] | None = None
+    """Share of the training puzzles whose label is known; the others' labels are not read. Default: 1 with objective
+    "labels", which trains on these puzzles alone, 0 with the others."""
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight of the readout's entropy in nats beside its reward; with objective "reward"."""
+    num_samples: Annotated[int, Range(2, 1024)] = 16
+    """Readouts that are drawn of every puzzle where the task does not know its mean reward; with objective "reward"."""
+    search_every: Annotated[int, COUNT] = 250
+    """Batches between searches for answers, until one finds nothing new; with objective "verified"."""
+    search_puzzles: Annotated[int, COUNT] = 4096
+    """Puzzles that a search tries at the most, of those without a known answer; with objective "verified"."""
+    search_steps: Annotated[int, DEPTH] = 32
+    """Steps of every start in a search; with objective "verified"."""
+    search_guesses: Annotated[int, Range(0, 10_000)] = 4
+    """Fresh starts with a guess that a search makes after a first one without; with objective "verified"."""
+    answers_file: str | None = None
+    """CSV of `latent-rl solve` with answers to training puzzles, which are known from the start if the verifier accepts
+    them; with objective "verified"."""
     targets: Annotated[str, one_of(TARGETS)] = "final"
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
@@ -104,6 +132,7 @@ class TrainConfig:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        self._check_objective()
         for name, needs_halting in (
             ('batching "replacement" and leaves "halted"', self.batching == "replacement" and self.leaves == "halted"),
             ("continue_target", self.continue_target),
@@ -131,6 +160,30 @@ class TrainConfig:
             raise InvalidValueError(
                 'TrainConfig.trajectories must name a file exactly if targets is "trajectories"; got'
                 f" {self.trajectories} with targets {self.targets!r}."
+            )
+
+    @property
+    def label_share(self) -> float:
+        """`label_fraction`, or the objective's default."""
+        return float(self.objective == "labels") if self.label_fraction is None else self.label_fraction
+
+    def _check_objective(self) -> None:
+        if self.objective == "labels" and self.label_share == 0:
+            raise InvalidValueError(
+                'TrainConfig.label_fraction must be above 0 with objective "labels"; got 0. Choose objective "reward"'
+                ' or "verified".'
+            )
+        for objective, names in _OWN_OPTIONS.items():
+            for name in names:
+                if self.objective != objective and getattr(self, name) != getattr(TrainConfig, name):
+                    raise InvalidValueError(
+                        f'TrainConfig.{name} acts with objective "{objective}" alone; got {getattr(self, name)} with'
+                        f" {self.objective!r}."
+                    )
+        if self.objective != "labels" and (self.targets, self.answers) != ("final", "label"):
+            raise InvalidValueError(
+                f'TrainConfig.objective "{self.objective}" needs targets "final" and answers "label", as there is no'
+                f" label to lead to; got {self.targets!r} and {self.answers!r}."
             )
 
 
