@@ -101,7 +101,10 @@ def read_answers(file: Path, task: Task, base: PuzzleSource) -> tuple[Tensor, Te
             raise PuzzleError(f"{file}, line {number}: must have the columns puzzle and answer, as of latent-rl solve.")
         if not row["answer"]:
             continue
-        puzzle, answer = task.parse(row["puzzle"]), task.read_grid(row["answer"])
+        try:
+            puzzle, answer = task.parse(row["puzzle"]), task.read_grid(row["answer"])
+        except PuzzleError as error:
+            raise PuzzleError(f"{file}, line {number}: {error}") from error
         place = places.get(puzzle.numpy().tobytes())
         if place is not None and bool(task.verify(puzzle[None], answer[None])):
             found[place] = answer
