@@ -85,13 +85,12 @@ class ExampleSource:
         return Examples(puzzles, path, reasoner.initial_carry(count, keys), keys)
 
 
-def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> PuzzleSource:
+def training_puzzles(config: TrainConfig, task: Task, num_steps: int, objective: Objective) -> PuzzleSource:
     """The base puzzles to train on, the task's own or those of the file of trajectories, with the labels that the
     config leaves them.
 
     Raises:
         PuzzleError: a file can't be read; see `read_trajectories` and `read_answers`.
-        InvalidValueError: no puzzle has a label, and labels are the objective.
     """
     if config.trajectories is None:
         base = task.puzzles("train")
@@ -99,7 +98,7 @@ def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> PuzzleS
         base = read_trajectories(Path(config.trajectories), task, num_steps)
     if config.objective == "labels" and config.label_share == 1:
         return base
-    known = KnownAnswers(base, config.label_share, config.seed, draws_unknown=config.objective == "reward")
+    known = KnownAnswers(base, config.label_share, config.seed, draws_unknown=not objective.needs_answers)
     if config.answers_file is not None:
         known.learn(*read_answers(Path(config.answers_file), task, base))
     return known

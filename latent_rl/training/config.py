@@ -173,13 +173,14 @@ class TrainConfig:
                 'TrainConfig.label_fraction must be above 0 with objective "labels"; got 0. Choose objective "reward"'
                 ' or "verified".'
             )
+        is_own = self.objective not in OBJECTIVE_NAMES  # the user's, which may use every option
         for objective, names in _OWN_OPTIONS.items():
-            for name in names:
-                if self.objective != objective and getattr(self, name) != getattr(TrainConfig, name):
-                    raise InvalidValueError(
-                        f'TrainConfig.{name} acts with objective "{objective}" alone; got {getattr(self, name)} with'
-                        f" {self.objective!r}."
-                    )
+            changed = [name for name in names if getattr(self, name) != getattr(TrainConfig, name)]
+            if changed and not is_own and objective != self.objective:
+                raise InvalidValueError(
+                    f'TrainConfig.{changed[0]} acts with objective "{objective}" alone; got'
+                    f" {getattr(self, changed[0])} with {self.objective!r}."
+                )
         if self.objective != "labels" and (self.targets, self.answers) != ("final", "label"):
             raise InvalidValueError(
                 f'TrainConfig.objective "{self.objective}" needs targets "final" and answers "label", as there is no'

@@ -7,7 +7,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -49,7 +49,15 @@ class Supervised:
 
 
 class Objective(Protocol):
-    """What a reasoner is trained for."""
+    """What a reasoner is trained for.
+
+    Attributes:
+        needs_answers: puzzles without a known answer are not trained on.
+        searches: answers are searched for during the training, see `search_round`.
+    """
+
+    needs_answers: ClassVar[bool]
+    searches: ClassVar[bool]
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
         """The step targets y_1..y_S of fresh puzzles: int64 [B, S, L]."""
@@ -77,6 +85,8 @@ class LabelObjective:
         InvalidValueError: answers are "nearest", and the task does not know all answers of its puzzles.
     """
 
+    needs_answers: ClassVar[bool] = True
+    searches: ClassVar[bool] = False
     config: TrainConfig
     task: Task
 
@@ -138,6 +148,8 @@ class RewardObjective:
         InvalidValueError: the task has no rules.
     """
 
+    needs_answers: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
     config: TrainConfig
     task: Task
 
@@ -198,6 +210,8 @@ class VerifiedObjective:
         InvalidValueError: the task has no rules.
     """
 
+    needs_answers: ClassVar[bool] = True
+    searches: ClassVar[bool] = True
     config: TrainConfig
     task: Task
 

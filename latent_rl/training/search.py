@@ -121,7 +121,7 @@ def with_guess(task: Task, inputs: Tensor, log_probs: Tensor, keys: Tensor) -> T
 def is_search_due(config: TrainConfig, known: KnownAnswers, progress: Progress) -> bool:
     """Whether the next batch begins with a search: every `search_every` batches, until one has found nothing new."""
     may_gain = not known.is_known.all() and (not progress.rounds or progress.rounds[-1]["gained"] > 0)
-    return config.objective == "verified" and progress.batch % config.search_every == 0 and may_gain
+    return may_gain and progress.batch % config.search_every == 0
 
 
 def search_round(

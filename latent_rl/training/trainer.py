@@ -78,8 +78,9 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, search
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
     num_steps = reasoner.num_supervision_steps
-    base = training_puzzles(config, task, num_steps)
-    source = ExampleSource(config, task, base, lookup("objective", config.objective, OBJECTIVES)(config, task))
+    objective = lookup("objective", config.objective, OBJECTIVES)(config, task)
+    base = training_puzzles(config, task, num_steps, objective)
+    source = ExampleSource(config, task, base, objective)
     search = search or GuessSearch(config.search_steps, config.search_guesses)
     state, progress = begun(source, reasoner, out / STATE)
     averaged, factor, clock = cast(ModuleT, state.average.module), lr_factor(config, num_steps), Clock(progress)
@@ -103,7 +104,7 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, search
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
                 found: dict[str, float] = {}
-                if isinstance(base, KnownAnswers) and is_search_due(config, base, progress):
+                if objective.searches and isinstance(base, KnownAnswers) and is_search_due(config, base, progress):
                     found = search_round(search, config, task, base, averaged, progress.batch)
                     found |= search_rates(search, config, task, averaged, validation)
                     progress.rounds.append(progress.counts() | found)
