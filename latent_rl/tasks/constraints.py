@@ -170,6 +170,26 @@ def expected_violations(constraints: Constraints, probabilities: Tensor) -> Tens
     return violations
 
 
+def satisfaction(constraints: Constraints, probabilities: Tensor) -> Tensor:
+    """The probability that a symbol stands in a unit as often as it should if every cell drew its token from its own
+    probabilities, independently.
+
+    With p_c the probability of symbol s in cell c of unit u, n = prod_c (1 - p_c) that it stands nowhere and
+    n sum_c p_c / (1 - p_c) that it stands once: the second in exact units, their sum in others. Differentiable.
+
+    Args:
+        constraints: the rules.
+        probabilities: float [B, L, V], as of `Task.constrain` and a softmax.
+
+    Returns:
+        float [B, U, S] in [0, 1].
+    """
+    p = probabilities[..., FIRST_SYMBOL : FIRST_SYMBOL + constraints.num_symbols].clamp(max=1 - 1e-6)
+    nowhere = counts(constraints, torch.log1p(-p)).exp()
+    once = nowhere * counts(constraints, p / (1 - p))
+    return torch.where(constraints.is_exact.to(p.device)[:, None], once, once + nowhere)
+
+
 class ConstraintTask(Task):
     """A `Task` by its rules; see the module.
 
@@ -255,6 +275,11 @@ class ConstraintTask(Task):
         """Float [B], at most 0: minus the expected number of violations for each cell of the board, if every cell drew
         its token from its own probabilities, float [B, L, V]; see `expected_violations`."""
         return -expected_violations(self.constraints, probabilities) / self.seq_len
+
+    def log_reward(self, probabilities: Tensor) -> Tensor:
+        """Float [B], about 0 at the most: the sum of the log-probabilities in nats that each rule holds, for each cell
+        of the board; see `satisfaction`. Those below 1e-6 count as that."""
+        return (satisfaction(self.constraints, probabilities) + 1e-6).log().sum((1, 2)) / self.seq_len
 
     def clashes(self, answers: Tensor) -> Tensor:
         """Bool [B, L]: the cell's symbol stands more than once in a unit."""

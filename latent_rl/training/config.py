@@ -8,6 +8,7 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward
 from latent_rl.training.optim import OPTIMIZERS
+from latent_rl.training.reward import MEAN_REWARDS
 from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
 BATCHING_NAMES = ("episodes", "replacement")
@@ -15,7 +16,7 @@ LEAVES = ("halted", "solved")
 ANSWERS = ("label", "nearest")
 OBJECTIVE_NAMES = ("labels", "reward", "verified")
 _OWN_OPTIONS = {
-    "reward": ("entropy_weight", "num_samples"),
+    "reward": ("reward", "entropy_weight", "num_samples"),
     "verified": ("search_every", "search_puzzles", "search_steps", "search_guesses", "answers_file"),
 }
 """Options that act with one objective alone."""
@@ -47,6 +48,9 @@ class TrainConfig:
     label_fraction: Annotated[float, SHARE] | None = None
     """Share of the training puzzles whose label is known; the others' labels are not read. Default: 1 with objective
     "labels", which trains on these puzzles alone, 0 with the others."""
+    reward: Annotated[str, one_of(MEAN_REWARDS)] = "log"
+    """Reward of a readout where the task is given by units: "log" (the log-probabilities that its rules hold) or
+    "linear" (minus the expected number of violations); with objective "reward"."""
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the readout's entropy in nats beside its reward; with objective "reward"."""
     num_samples: Annotated[int, Range(2, 1024)] = 16
@@ -127,6 +131,7 @@ class TrainConfig:
             ("leaves", self.leaves, LEAVES),
             ("answers", self.answers, ANSWERS),
             ("targets", self.targets, TARGETS),
+            ("reward", self.reward, MEAN_REWARDS),
             ("step_weights", self.step_weights, STEP_WEIGHTS),
             ("optimizer", self.optimizer, OPTIMIZERS),
         ):

@@ -180,7 +180,9 @@ class RewardObjective:
             continue_target=step.continue_target,
         )
         log_probs = log_softmax(self.task.constrain(puzzles.inputs, output.conditional_logits))
-        gain = policy_objective(self.task, puzzles.inputs, log_probs, step.keys, config.num_samples)
+        gain = policy_objective(
+            self.task, puzzles.inputs, log_probs, step.keys, reward=config.reward, num_samples=config.num_samples
+        )
         if config.entropy_weight:
             gain = gain + config.entropy_weight * entropy(log_probs)
         is_unknown = (puzzles.labels == 0).all(1)

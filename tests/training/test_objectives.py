@@ -98,10 +98,34 @@ def test_the_gradient_is_the_policy_gradient_of_minus_the_violations(task: Const
     answers = every_answer(task, inputs)
     rewards = -violations(task, answers) / task.seq_len
     expected = exact_gradient(log_probs, answers, rewards, logits)
-    objective = policy_objective(task, inputs, log_probs.float(), torch.zeros(1, dtype=torch.int64), 2)
+    keys = torch.zeros(1, dtype=torch.int64)
+    objective = policy_objective(task, inputs, log_probs.float(), keys, reward="linear", num_samples=2)
     (found,) = torch.autograd.grad(objective.sum(), logits)
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("task", [LATIN, QUEENS], ids=lambda task: task.name)
+def test_the_log_reward_is_that_of_every_rule(task: ConstraintTask) -> None:
+    """Each rule's probability summed over every answer, and the gradient through these sums."""
+    inputs = torch.full((1, task.seq_len), OPEN)
+    logits = torch.randn(1, task.seq_len, task.vocab_size, dtype=torch.float64, requires_grad=True)
+    log_probs = task.constrain(inputs, logits).log_softmax(-1)
+    answers = every_answer(task, inputs)
+    likely = log_probs[0].gather(1, answers.T).sum(0).exp()
+    expected = torch.zeros((), dtype=torch.float64)
+    for kind in task.constraints.kinds:
+        for unit in kind.units:
+            for symbol in range(OPEN + 1, OPEN + 1 + task.constraints.num_symbols):
+                found = (answers[:, list(unit)] == symbol).sum(1)
+                expected = expected + likely[found == 1 if kind.exact else found <= 1].sum().log()
+    found = policy_objective(
+        task, inputs, log_probs, torch.zeros(1, dtype=torch.int64), reward="log", num_samples=2
+    ).sum()
+    torch.testing.assert_close(found, expected / task.seq_len, atol=1e-4, rtol=1e-4)
+    gradients = [torch.autograd.grad(each, logits, retain_graph=True)[0] for each in (found, expected / task.seq_len)]
+    assert gradients[1].abs().max() > 1e-2
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)
 
 
 def test_drawn_readouts_have_the_policy_gradient_for_their_mean() -> None:
@@ -155,7 +179,7 @@ def test_a_step_earns_its_reward_where_no_label_is_known_and_learns_it_elsewhere
     assert 0 < is_known.sum() < len(is_known)
     inputs, labels = step.puzzles.inputs, step.puzzles.labels
     log_probs = TASK.constrain(inputs, step.output.conditional_logits).log_softmax(-1)
-    gain = TASK.expected_reward(log_probs.exp()) + 0.3 * entropy(log_probs)  # type: ignore[attr-defined]
+    gain = TASK.log_reward(log_probs.exp()) + 0.3 * entropy(log_probs)  # type: ignore[attr-defined]
     imitation = -step.output.conditional_logits.log_softmax(-1).gather(2, labels[..., None]).squeeze(2).mean(1)
     by_row = step.weight * torch.where(is_known, imitation, -gain)
     right = TASK.verify(inputs, log_probs.argmax(-1)).float()
