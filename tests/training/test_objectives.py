@@ -456,9 +456,10 @@ def test_it_learns_from_the_rules_alone(objective: str, tmp_path: Path) -> None:
     """4x4 Sudoku in seconds, from random weights."""
     torch.manual_seed(0)
     reasoner = Symbols(SymbolsConfig(**vars(TASK.shape), width=16), torch.float32)
+    searched = {"search_every": 20, "search_steps": 8, "search_guesses": 2} if objective == "verified" else {}
     config = TrainConfig(
-        task="sudoku4x4", objective=objective, num_batches=60, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.95,
-        extended_fraction=0.0, validation_steps=8, **(SEARCH | {"search_every": 20} if objective == "verified" else {}),
+        task="sudoku4x4", num_batches=80, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.95, extended_fraction=0.0,
+        validation_steps=8, **{"objective": objective, **searched},
     )  # fmt: skip
     train(config, reasoner, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["decoding"]["solved_rate"] > 0.9
