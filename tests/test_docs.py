@@ -40,6 +40,8 @@ SMALL = {
     "compare": "--seeds 1 --total-timesteps 256 --num-test 20 --num-validation 20 --recorded 20",
 }
 """What is added to a command so that it ends soon; of an option that is given twice, the last one counts."""
+FEW_SEARCHES = "--search-puzzles 8 --search-steps 2 --label-fraction 0.1"
+"""As well, where answers are searched for: a reasoner of two batches finds none."""
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -56,6 +58,7 @@ def commands(block: Block) -> Iterator[list[str]]:
             assert words[0] == "python", f"'{part}' must be a command that can be tested"
             if words[1:3] == ["-m", "latent_rl"]:
                 more = "" if "--puzzles" in words else SMALL.get(words[3], "")
+                more += f" {FEW_SEARCHES}" * ("verified" in words)
             else:
                 more = EXAMPLES.get(words[2] if words[1] == "-m" else words[1], "")
             yield [sys.executable, *words[1:], *more.split()]

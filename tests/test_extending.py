@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from latent_rl.agents.solver import Solver
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.checkpoint import ARCHITECTURES, load_reasoner, save_reasoner
 from latent_rl.tasks.registry import make_task
+from latent_rl.training.trainer import TrainConfig, train
 
 PAGE = ROOT / "docs" / "extending.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="needs the checkout, not the wheel alone")
@@ -80,6 +82,15 @@ def uses_reward(folder: Path, name: str) -> None:
     assert rewards != others
 
 
+def uses_objective(folder: Path, name: str) -> None:
+    config = TrainConfig(task="sudoku4x4", num_batches=1, batch_size=8, num_validation=8, validation_steps=2)
+    one, other = (
+        train(replace(config, objective=each), random_reasoner().requires_grad_(True), folder / each)
+        for each in (name, "reward")
+    )
+    assert not all(map(torch.equal, one.parameters(), other.parameters()))
+
+
 def uses_agent(folder: Path, name: str) -> None:
     core = random_core()
     agent = make_agent(name, core, seed=0).learn(16)
@@ -106,6 +117,7 @@ USES: dict[str, Callable[[Path, str], None]] = {
     "an action": uses_action,
     "an observation": uses_observation,
     "a reward": uses_reward,
+    "an objective": uses_objective,
     "an agent": uses_agent,
     "a baseline": uses_baseline,
     "a command": uses_command,

@@ -127,7 +127,7 @@ def presence(constraints: Constraints, tokens: Tensor) -> Tensor:
 
 def counts(constraints: Constraints, present: Tensor) -> Tensor:
     """How often each symbol stands in each unit: [B, U, S], of `present` [B, L, S]; its mean, of probabilities."""
-    return constraints.members @ present
+    return constraints.members.to(present) @ present
 
 
 def held(constraints: Constraints, answers: Tensor) -> Tensor:
@@ -166,8 +166,28 @@ def expected_violations(constraints: Constraints, probabilities: Tensor) -> Tens
     violations = pairs.sum((1, 2))
     if constraints.has_background:
         absent = counts(constraints, torch.log1p(-p.clamp(max=1 - 1e-6))).exp()
-        violations = violations + absent[:, constraints.is_exact].sum((1, 2))
+        violations = violations + absent[:, constraints.is_exact.to(p.device)].sum((1, 2))
     return violations
+
+
+def satisfaction(constraints: Constraints, probabilities: Tensor) -> Tensor:
+    """The probability that a symbol stands in a unit as often as it should if every cell drew its token from its own
+    probabilities, independently.
+
+    With p_c the probability of symbol s in cell c of unit u, n = prod_c (1 - p_c) that it stands nowhere and
+    n sum_c p_c / (1 - p_c) that it stands once: the second in exact units, their sum in others. Differentiable.
+
+    Args:
+        constraints: the rules.
+        probabilities: float [B, L, V], as of `Task.constrain` and a softmax.
+
+    Returns:
+        float [B, U, S] in [0, 1].
+    """
+    p = probabilities[..., FIRST_SYMBOL : FIRST_SYMBOL + constraints.num_symbols].clamp(max=1 - 1e-6)
+    nowhere = counts(constraints, torch.log1p(-p)).exp()
+    once = nowhere * counts(constraints, p / (1 - p))
+    return torch.where(constraints.is_exact.to(p.device)[:, None], once, once + nowhere)
 
 
 class ConstraintTask(Task):
@@ -250,6 +270,16 @@ class ConstraintTask(Task):
         """Float32 [B]: the share of (unit, symbol) pairs that hold and of cells with their given, or any answer."""
         parts = [held(self.constraints, answers).flatten(1), self._kept(inputs, answers)]
         return torch.cat(parts, dim=1).float().mean(1)
+
+    def expected_reward(self, probabilities: Tensor) -> Tensor:
+        """Float [B], at most 0: minus the expected number of violations for each cell of the board, if every cell drew
+        its token from its own probabilities, float [B, L, V]; see `expected_violations`."""
+        return -expected_violations(self.constraints, probabilities) / self.seq_len
+
+    def log_reward(self, probabilities: Tensor) -> Tensor:
+        """Float [B], about 0 at the most: the sum of the log-probabilities in nats that each rule holds, for each cell
+        of the board; see `satisfaction`. Those below 1e-6 count as that."""
+        return (satisfaction(self.constraints, probabilities) + 1e-6).log().sum((1, 2)) / self.seq_len
 
     def clashes(self, answers: Tensor) -> Tensor:
         """Bool [B, L]: the cell's symbol stands more than once in a unit."""

@@ -13,6 +13,7 @@ from latent_rl.randomness import derive
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task, sample
 from latent_rl.training.config import TrainConfig
+from latent_rl.training.known import KnownAnswers, read_answers
 from latent_rl.training.objectives import Objective, Supervised
 from latent_rl.training.trajectories import read_trajectories
 from latent_rl.types import Batched, Carry, Puzzles, PuzzleSource
@@ -42,11 +43,13 @@ class Examples(Batched):
         puzzles: inputs and labels.
         path: int64 [B, S, L], the step targets.
         carry: the state that the reasoner begins in.
+        keys: int64 [B], what is random about each row depends on this alone.
     """
 
     puzzles: Puzzles
     path: Tensor
     carry: Carry
+    keys: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,26 @@ class ExampleSource:
         puzzles = self.puzzles(count, generator)
         path = self.objective.path(puzzles, reasoner.num_supervision_steps, generator)
         keys = derive(torch.arange(count), generator.initial_seed())
-        return Examples(puzzles, path, reasoner.initial_carry(count, keys))
+        return Examples(puzzles, path, reasoner.initial_carry(count, keys), keys)
 
 
-def training_puzzles(config: TrainConfig, task: Task, num_steps: int) -> PuzzleSource:
-    """The base puzzles to train on: the task's own, or those of the file of trajectories.
+def training_puzzles(config: TrainConfig, task: Task, num_steps: int, objective: Objective) -> PuzzleSource:
+    """The base puzzles to train on, the task's own or those of the file of trajectories, with the labels that the
+    config leaves them.
 
     Raises:
-        PuzzleError: the file can't be read; see `read_trajectories`.
+        PuzzleError: a file can't be read; see `read_trajectories` and `read_answers`.
     """
     if config.trajectories is None:
-        return task.puzzles("train")
-    return read_trajectories(Path(config.trajectories), task, num_steps)
+        base = task.puzzles("train")
+    else:
+        base = read_trajectories(Path(config.trajectories), task, num_steps)
+    if config.objective == "labels" and config.label_share == 1:
+        return base
+    known = KnownAnswers(base, config.label_share, config.seed, draws_unknown=not objective.needs_answers)
+    if config.answers_file is not None:
+        known.learn(*read_answers(Path(config.answers_file), task, base))
+    return known
 
 
 def random_numbers(seed: int, number: int) -> tuple[random.Random, torch.Generator]:
@@ -103,6 +114,8 @@ def random_numbers(seed: int, number: int) -> tuple[random.Random, torch.Generat
 def reveal(task: Task, puzzles: Puzzles, share: Tensor, generator: torch.Generator) -> Tensor:
     """Choose cells whose answer is shown: bool [B, L], each row with its own probability `share` [B, 1].
 
-    Only cells that are givens then: there are none in tasks whose input is no part of the answer.
+    Only cells that are givens then: there are none in tasks whose input is no part of the answer, nor where that is not
+    known.
     """
-    return (torch.rand(puzzles.inputs.shape, generator=generator) < share) & task.is_given(puzzles.labels)
+    can_be_shown = task.is_given(puzzles.labels) & (puzzles.labels != 0)
+    return (torch.rand(puzzles.inputs.shape, generator=generator) < share) & can_be_shown

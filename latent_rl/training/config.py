@@ -9,6 +9,7 @@ from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward
 from latent_rl.reasoners.symbols import Symbols
 from latent_rl.training.optim import OPTIMIZERS
+from latent_rl.training.reward import MEAN_REWARDS
 from latent_rl.training.targets import STEP_WEIGHTS, TARGETS
 
 BATCHING_NAMES = ("episodes", "replacement")
@@ -16,6 +17,12 @@ LEAVES = ("halted", "solved")
 ANSWERS = ("label", "nearest")
 OPEN_TARGETS = ("dis", "edits", "mask")
 """Step targets that leave cells open."""
+OBJECTIVE_NAMES = ("labels", "reward", "verified")
+_OWN_OPTIONS = {
+    "reward": ("reward", "entropy_weight", "num_samples"),
+    "verified": ("search_every", "search_puzzles", "search_steps", "search_guesses", "answers_file"),
+}
+"""Options that act with one objective alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,31 @@ class TrainConfig:
     `extended_depth` in the first `extended_from` of the run, so that what is hard to solve gets most of the steps)."""
     halt_exploration: Annotated[float, SHARE] = 0.1
     """Share of puzzles that must stay for a random number of steps in 2..N_sup; with batching "replacement"."""
+    objective: Annotated[str, one_of(OBJECTIVE_NAMES)] = "labels"
+    """What the reasoner is trained for: "labels" (the answers that puzzles come with), "reward" (the environment's
+    reward of every step, which needs the rules alone) or "verified" (answers that a step policy finds and the verifier
+    accepts)."""
+    label_fraction: Annotated[float, SHARE] | None = None
+    """Share of the training puzzles whose label is known; the others' labels are not read. Default: 1 with objective
+    "labels", which trains on these puzzles alone, 0 with the others."""
+    reward: Annotated[str, one_of(MEAN_REWARDS)] = "log"
+    """Reward of a readout where the task is given by units: "log" (the log-probabilities that its rules hold) or
+    "linear" (minus the expected number of violations); with objective "reward"."""
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight of the readout's entropy in nats beside its reward; with objective "reward"."""
+    num_samples: Annotated[int, Range(2, 1024)] = 16
+    """Readouts that are drawn of every puzzle where the task does not know its mean reward; with objective "reward"."""
+    search_every: Annotated[int, COUNT] = 250
+    """Batches between searches for answers, until one finds nothing new; with objective "verified"."""
+    search_puzzles: Annotated[int, COUNT] = 4096
+    """Puzzles that a search tries at the most, of those without a known answer; with objective "verified"."""
+    search_steps: Annotated[int, DEPTH] = 32
+    """Steps of every start in a search; with objective "verified"."""
+    search_guesses: Annotated[int, Range(0, 10_000)] = 4
+    """Fresh starts with a guess that a search makes after a first one without; with objective "verified"."""
+    answers_file: str | None = None
+    """CSV of `latent-rl solve` with answers to training puzzles, which are known from the start if the verifier accepts
+    them; with objective "verified"."""
     targets: Annotated[str, one_of(TARGETS)] = "final"
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
@@ -102,11 +134,13 @@ class TrainConfig:
             ("leaves", self.leaves, LEAVES),
             ("answers", self.answers, ANSWERS),
             ("targets", self.targets, TARGETS),
+            ("reward", self.reward, MEAN_REWARDS),
             ("step_weights", self.step_weights, STEP_WEIGHTS),
             ("optimizer", self.optimizer, OPTIMIZERS),
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        self._check_objective()
         for name, needs_halting in (
             ('batching "replacement" and leaves "halted"', self.batching == "replacement" and self.leaves == "halted"),
             ("continue_target", self.continue_target),
@@ -134,6 +168,31 @@ class TrainConfig:
             raise InvalidValueError(
                 'TrainConfig.trajectories must name a file exactly if targets is "trajectories"; got'
                 f" {self.trajectories} with targets {self.targets!r}."
+            )
+
+    @property
+    def label_share(self) -> float:
+        """`label_fraction`, or the objective's default."""
+        return float(self.objective == "labels") if self.label_fraction is None else self.label_fraction
+
+    def _check_objective(self) -> None:
+        if self.objective == "labels" and self.label_share == 0:
+            raise InvalidValueError(
+                'TrainConfig.label_fraction must be above 0 with objective "labels"; got 0. Choose objective "reward"'
+                ' or "verified".'
+            )
+        is_own = self.objective not in OBJECTIVE_NAMES  # the user's, which may use every option
+        for objective, names in _OWN_OPTIONS.items():
+            changed = [name for name in names if getattr(self, name) != getattr(TrainConfig, name)]
+            if changed and not is_own and objective != self.objective:
+                raise InvalidValueError(
+                    f'TrainConfig.{changed[0]} acts with objective "{objective}" alone; got'
+                    f" {getattr(self, changed[0])} with {self.objective!r}."
+                )
+        if self.objective != "labels" and (self.targets, self.answers) != ("final", "label"):
+            raise InvalidValueError(
+                f'TrainConfig.objective "{self.objective}" needs targets "final" and answers "label", as there is no'
+                f" label to lead to; got {self.targets!r} and {self.answers!r}."
             )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from latent_rl.randomness import derive
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.engine import device_of
 from latent_rl.training import parallel
@@ -67,6 +68,7 @@ def supervise(reasoner: Reasoner, plan: Plan, config: TrainConfig) -> Iterator[S
                 output=output,
                 targets=plan.path[:, s],
                 weight=weights[s],
+                keys=derive(plan.keys, index),
                 finished=torch.full((batch_size if is_last else 0,), depth),
                 previous=plan.path[:, s - 1] if s else None,
                 continue_target=continue_target(reasoner, inputs, carry, index + 1, is_last, puzzle_ids)

@@ -18,6 +18,7 @@ def step_loss(
     weight: Tensor,
     halt_weight: float,
     *,
+    right: Tensor | None = None,
     previous: Tensor | None = None,
     dual_weight: float = 0.0,
     continue_target: Tensor | None = None,
@@ -33,6 +34,7 @@ def step_loss(
         labels: int64 [B, L], the answer y*; cells that it leaves open (0) are not trained.
         weight: the step's weight w_s, a scalar; or one for each row, [B].
         halt_weight: 0 leaves the halting head untrained.
+        right: bool [B], the whole answer is right; None: it is if it equals the labels.
         previous: int64 [B, L], the target y_{s-1} of the step before; None at the first step, whose reference is the
             readout of a constant, and `NO_TARGET` in rows at their first step.
         dual_weight: 0 leaves the reference logits alone: the step before has trained them already. As states are
@@ -54,8 +56,9 @@ def step_loss(
     loss = (weight * loss).mean()
     if halt_weight:
         with torch.no_grad():
-            right = matches(output.conditional_logits.argmax(-1), labels).all(1).float()
-        loss = loss + halt_weight * F.binary_cross_entropy_with_logits(output.halt_logit, right)
+            if right is None:
+                right = matches(output.conditional_logits.argmax(-1), labels).all(1)
+        loss = loss + halt_weight * F.binary_cross_entropy_with_logits(output.halt_logit, right.float())
         if continue_target is not None and output.continue_logit is not None:
             loss = loss + halt_weight * F.binary_cross_entropy_with_logits(output.continue_logit, continue_target)
     return loss

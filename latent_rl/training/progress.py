@@ -22,6 +22,7 @@ class Progress:
         curve: one row for each validation.
         extensions: one row for each time that the run went on with another number of batches: how many it was planned
             for, and how many were done then.
+        rounds: one row for each search for answers; see `search_round` and `search_rates`.
     """
 
     batch: int = 0
@@ -30,6 +31,7 @@ class Progress:
     examples: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     extensions: list[dict[str, int]] = field(default_factory=list)
+    rounds: list[dict[str, float]] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         """The same as plain JSON values, for the run's `config.json`."""

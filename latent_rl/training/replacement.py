@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from latent_rl.randomness import derive
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.reasoners.engine import device_of
 from latent_rl.training import parallel
@@ -16,7 +17,7 @@ from latent_rl.training.halting import continue_target, wants_halt
 from latent_rl.training.losses import NO_TARGET
 from latent_rl.training.objectives import Objective, Supervised
 from latent_rl.training.targets import STEP_WEIGHTS
-from latent_rl.types import Batched, matches
+from latent_rl.types import Batched
 
 Bundle = TypeVar("Bundle", bound=Batched)
 SOLVED_STEPS = 2
@@ -82,9 +83,7 @@ def run_step(
     num_steps, age = reasoner.num_supervision_steps, slots.age
     inputs, puzzle_ids = slots.puzzles.inputs, slots.puzzles.puzzle_ids
     carry, output = reasoner.step(inputs, slots.carry, age, puzzle_ids=puzzle_ids)
-    answers = objective.answers(slots.puzzles, output)
-    right = matches(output.conditional_logits.argmax(-1), answers).all(1)
-    streak = torch.where(right, slots.streak + 1, 0)
+    streak = torch.where(objective.is_right(slots.puzzles, output), slots.streak + 1, 0)
     after = replace(slots, carry=carry.map(Tensor.detach), age=age + 1, streak=streak)
     is_last = after.age >= slots.limit
     if config.leaves == "solved":
@@ -104,6 +103,7 @@ def run_step(
             output=output,
             targets=slots.path[rows, index],
             weight=STEP_WEIGHTS[config.step_weights](num_steps).to(age.device)[index],
+            keys=derive(slots.keys, age),
             finished=after.age[leaves].cpu(),
             previous=before.masked_fill((age == 0)[:, None], NO_TARGET),
             continue_target=continue_target(reasoner, inputs, after.carry, after.age, is_last, puzzle_ids)

@@ -19,6 +19,7 @@ from latent_rl.training import parallel
 from latent_rl.training.batches import Batching, ExampleSource
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.episodes import EpisodeBatches
+from latent_rl.training.known import KnownAnswers
 from latent_rl.training.optim import OPTIMIZERS, puzzle_optimizers, scheduled
 from latent_rl.training.progress import Progress, lr_factor
 from latent_rl.training.replacement import Replacement
@@ -90,6 +91,8 @@ class TrainingState:
             self.reasoner.load_state_dict(part("reasoner"))
             self.average.load_state_dict(part("average"))
             self.batching.load(part("batching"))
+            if isinstance(self.source.base, KnownAnswers):
+                self.source.base.load(part("known"))
             for number, optimizer in enumerate(self.optimizers):
                 moments: dict[int, dict[str, Tensor]] = {}
                 for name, value in part(f"optimizer{number}").items():
@@ -105,6 +108,8 @@ class TrainingState:
         yield "reasoner", self.reasoner.state_dict()
         yield "average", self.average.state_dict()
         yield "batching", self.batching.tensors()
+        if isinstance(self.source.base, KnownAnswers):
+            yield "known", self.source.base.tensors()
         for number, optimizer in enumerate(self.optimizers):
             moments = optimizer.state_dict()["state"]
             yield f"optimizer{number}", {f"{i}/{k}": v for i, slot in moments.items() for k, v in slot.items()}

@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 from tqdm import tqdm
 
-from latent_rl.errors import FileError
+from latent_rl.errors import FileError, lookup
 from latent_rl.fit import check_fits
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.storage.event_log import EventLog
@@ -18,10 +18,12 @@ from latent_rl.training import parallel
 from latent_rl.training.batches import ExampleSource, training_puzzles
 from latent_rl.training.config import TrainConfig, suited
 from latent_rl.training.folder import STATE, RunFolder, check_unused
+from latent_rl.training.known import KnownAnswers
 from latent_rl.training.memory import check_batch
-from latent_rl.training.objectives import LabelObjective
+from latent_rl.training.objectives import OBJECTIVES
 from latent_rl.training.progress import Clock, Progress, extension_line, lr_factor
 from latent_rl.training.provenance import path_facts, paths_line, provenance
+from latent_rl.training.search import GuessSearch, Search, is_search_due, search_rates, search_round
 from latent_rl.training.state import TrainingState, read_training_state
 from latent_rl.training.updates import train_batch
 from latent_rl.training.validation import decoding, validation_metrics
@@ -29,7 +31,9 @@ from latent_rl.training.validation import decoding, validation_metrics
 ModuleT = TypeVar("ModuleT", bound=ReasonerModule)
 
 
-def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = False) -> ModuleT:
+def train(
+    config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = False, search: Search | None = None
+) -> ModuleT:
     """Train `reasoner` and keep its moving average in the folder `out`.
 
     The folder gets `config.json`, `reasoner.safetensors` (the average), `training.safetensors` (to resume) and
@@ -44,13 +48,16 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         reasoner: the module to train, in place.
         out: the run's folder.
         resume: go on from the last save; start afresh if there is none yet.
+        search: with objective "verified", who looks for answers; by default a `GuessSearch` as the config says. A
+            resumed run needs the same again.
 
     Returns:
         The moving average, ready for inference.
 
     Raises:
-        InvalidValueError: the reasoner does not fit task or config, a batch does not fit into memory, or `out` holds a
-            run or a reasoner and `resume` is not set.
+        InvalidValueError: the reasoner does not fit task or config, a batch does not fit into memory, `out` holds a
+            run or a reasoner and `resume` is not set, or a search finds no answer to begin with.
+        UnknownNameError: there is no such objective.
         CheckpointError: the saved state is damaged or belongs to another config.
         DivergedError: the loss is not finite.
         FileError: `out` can't be written, or another process trains there.
@@ -63,16 +70,18 @@ def train(config: TrainConfig, reasoner: ModuleT, out: Path, *, resume: bool = F
         raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
     with parallel.claimed_by_first(out):
         check_unused(out, resume=resume)
-        return _train(config, reasoner, task, out)
+        return _train(config, reasoner, task, out, search)
 
 
-def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> ModuleT:
+def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path, search: Search | None) -> ModuleT:
     """Train in a folder that is claimed."""
     validation = first(task, "validation", config.num_validation)
     parallel.same_weights(reasoner)
     num_steps = reasoner.num_supervision_steps
-    base = training_puzzles(config, task, num_steps)
-    source = ExampleSource(config, task, base, LabelObjective(config, task))
+    objective = lookup("objective", config.objective, OBJECTIVES)(config, task)
+    base = training_puzzles(config, task, num_steps, objective)
+    source = ExampleSource(config, task, base, objective)
+    search = search or GuessSearch(config.search_steps, config.search_guesses)
     state, progress = begun(source, reasoner, out / STATE)
     averaged, factor, clock = cast(ModuleT, state.average.module), lr_factor(config, num_steps), Clock(progress)
     speaks = parallel.rank() == 0
@@ -94,8 +103,14 @@ def _train(config: TrainConfig, reasoner: ModuleT, task: Task, out: Path) -> Mod
         )  # fmt: skip
         with bar, stops as signals:
             while progress.batch < config.num_batches and not signals:
+                found: dict[str, float] = {}
+                if objective.searches and isinstance(base, KnownAnswers) and is_search_due(config, base, progress):
+                    found = search_round(search, config, task, base, averaged, progress.batch)
+                    found |= search_rates(search, config, task, averaged, validation)
+                    progress.rounds.append(progress.counts() | found)
                 metrics = train_batch(state, state.batching.steps(progress.batch))
                 progress = clock.after_batch(progress, int(metrics["train/examples"]))
+                metrics |= {f"search/{name}": value for name, value in found.items()}
                 metrics["train/examples"] = progress.examples
                 metrics["train/lr_factor"] = factor(progress.batch * num_steps - 1)
                 is_last = progress.batch == config.num_batches

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 import torch
 
 from latent_rl.errors import LatentRLError
-from latent_rl.improvement import advantage_margin
 from latent_rl.training import parallel
 from latent_rl.training.objectives import Supervised
 from latent_rl.training.optim import update_weights
 from latent_rl.training.state import TrainingState
-from latent_rl.types import matches
 
 
 class DivergedError(LatentRLError, ArithmeticError):
@@ -42,15 +40,12 @@ def train_batch(state: TrainingState, steps: Iterator[Supervised]) -> dict[str, 
     if not all(map(math.isfinite, losses)):
         raise DivergedError(f"the loss must stay finite; got {losses}.")
     with torch.no_grad():
-        labels, logits = step.puzzles.labels, step.output.conditional_logits
-        margin = advantage_margin(step.output.reference_logits, logits, labels).mean()
-        exact = matches(logits.argmax(-1), labels).all(1).float().mean()
-    margin, exact = parallel.mean(torch.stack([margin, exact]))
+        metrics = state.source.objective.metrics(step)
+    means = parallel.mean(torch.stack(list(metrics.values()))).tolist()
     ages = parallel.gather(torch.cat(finished))
     return {
         "train/loss": sum(losses) / len(losses),
-        "train/exact_accuracy": exact.item(),
-        "train/advantage_margin": margin.item(),
+        **dict(zip(metrics, means, strict=True)),
         "train/mean_steps": ages.float().mean().item(),
         "train/examples": len(ages),
     }
