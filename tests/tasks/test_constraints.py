@@ -28,9 +28,9 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.tasks.sudoku.search import COMPILED
 from latent_rl.types import Puzzles
 
-NAMES = ("sudoku4x4", "sudoku9x9", "nqueens6", "latin5", "latin7", "latin12", "colouring3", "colouring3-open", "colouring4")
 UNIQUE = ("latin5", "latin7", "latin9", "latin12", "colouring3", "colouring4")
 BANKS = (*UNIQUE, "colouring3-open")
+NAMES = ("sudoku4x4", "sudoku9x9", "nqueens6", *BANKS)
 
 
 def task_of(name: str) -> ConstraintTask:
