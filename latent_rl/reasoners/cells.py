@@ -110,7 +110,8 @@ class CellNetwork(Network, ABC):
         feedback: bool = False,
         continue_head: bool = False,
     ) -> None:
-        super().__init__(config, compute_dtype, cells_first=BLOCKS[config.mixer].cells_first)
+        super().__init__(config, compute_dtype)
+        self.cells_first = BLOCKS[config.mixer].cells_first
         width, std = config.width, config.width**-0.5
         self.embed_tokens = nn.Parameter(truncated_normal(config.vocab_size, width, std=std))
         if num_step_vectors:
@@ -152,9 +153,21 @@ class CellNetwork(Network, ABC):
         prediction = torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=answer.device)
         return Carry(answer, latent, prediction)
 
-    def read(self, answer: Tensor) -> Tensor:
+    def enter(self, states: Tensor, x: Tensor) -> Tensor:
+        """The cells' axis first, or second, as the blocks like it; see `Network.enter`."""
+        return self._arranged(states).contiguous()
+
+    def leave(self, states: Tensor, x: Tensor) -> Tensor:
+        """See `Network.leave`."""
+        return self._arranged(states)
+
+    def _arranged(self, states: Tensor) -> Tensor:
+        """Swap between [B, P, D] and the layout of the blocks."""
+        return states.transpose(0, 1) if self.cells_first else states
+
+    def read(self, answer: Tensor, x: Tensor) -> Tensor:
         """A linear readout of every cell; see `Network.read`."""
-        return F.linear(answer[:, self.config.num_puzzle_positions :].float(), self.head)
+        return F.linear(self._arranged(answer)[:, self.config.num_puzzle_positions :].float(), self.head)
 
     def judge(self, answer: Tensor) -> tuple[Tensor, Tensor | None]:
         """A linear readout of the first position; see `Network.judge`."""
@@ -215,7 +228,7 @@ class CellNetwork(Network, ABC):
         # Sparse: there can be a million rows, of which the batch looks up a few.
         flat = F.embedding(puzzle_ids, self.embed_puzzles, sparse=True)
         flat = F.pad(flat, (0, config.num_puzzle_positions * config.width - config.puzzle_width))
-        return self.arrange(flat.view(batch_size, config.num_puzzle_positions, config.width))
+        return self._arranged(flat.view(batch_size, config.num_puzzle_positions, config.width))
 
 
 def update_latent(

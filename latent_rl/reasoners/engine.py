@@ -94,15 +94,17 @@ class Engine:
     Args:
         recurse: the function of the network's class. A bound method would take the weights of that network along into
             every copy of it.
+        fixed_shapes: whether pieces of equal size have equal shapes.
     """
 
-    def __init__(self, recurse: Recursion) -> None:
+    def __init__(self, recurse: Recursion, *, fixed_shapes: bool) -> None:
         self._plain = recurse
+        self._fixed_shapes = fixed_shapes
         self._compiled: Recursion | None = None
 
     def compile(self, **options: Any) -> None:
-        """Compile the recursion with torch.compile, by default for fixed shapes."""
-        self._compiled = compiled_function(self._plain, **{"dynamic": False, **options})
+        """Compile the recursion with torch.compile, by default for each shape if they are fixed."""
+        self._compiled = compiled_function(self._plain, **{"dynamic": not self._fixed_shapes, **options})
 
     def run(self, step: Step, rows: Rows, device: torch.device, state_size: int) -> tuple[Carry, ReasonerOutput]:
         """Run a step.
@@ -127,12 +129,15 @@ class Engine:
         return carries[0].concat(*carries[1:]), outputs[0].concat(*outputs[1:])
 
     def _step_piece(self, step: Step, rows: Rows) -> tuple[Carry, ReasonerOutput]:
-        """Step a piece. Without gradient only `PIECE` rows are compiled; one at least half full is filled up."""
+        """Step a piece. Where shapes are fixed, only `PIECE` rows are compiled without gradient; a piece at least half
+        full is filled up."""
         count = len(rows.inputs)
-        if self._compiled is None or (count < PIECE // 2 and not torch.is_grad_enabled()):
+        if self._compiled is None:
             return step(rows, self._plain)
-        if count == PIECE or torch.is_grad_enabled():
+        if count == PIECE or torch.is_grad_enabled() or not self._fixed_shapes:
             return step(rows, self._compiled)
+        if count < PIECE // 2:
+            return step(rows, self._plain)
         after, output = step(rows.select(torch.arange(PIECE).clamp(max=count - 1)), self._compiled)
         return after[:count], output[:count]
 

@@ -88,41 +88,46 @@ class Network(ReasonerModule, ABC):
         config: the shape.
         compute_dtype: dtype of states and products; weights, norms' statistics and readouts stay float32.
             Default: bfloat16 where the machine has it.
-        cells_first: whether the recursion works on states [P, B, D] rather than [B, P, D].
+        fixed_shapes: whether states of equal batches have equal shapes in the recursion, so that compiled code can be
+            made for each.
     """
 
     config: NetworkConfig
 
-    def __init__(self, config: NetworkConfig, compute_dtype: torch.dtype | None, *, cells_first: bool) -> None:
+    def __init__(self, config: NetworkConfig, compute_dtype: torch.dtype | None, *, fixed_shapes: bool = True) -> None:
         super().__init__(config)
         self.compute_dtype = compute_dtype or best_compute_dtype()
-        self.cells_first = cells_first
-        self.engine = Engine(type(self).recurse)
+        self.engine = Engine(type(self).recurse, fixed_shapes=fixed_shapes)
 
     @abstractmethod
-    def embed(self, rows: Rows) -> Tensor:
-        """The input x of every update, in the layout and dtype of the recursion."""
+    def embed(self, rows: Rows) -> Any:
+        """What the recursion knows of the puzzles: the input x of every update."""
 
     @abstractmethod
-    def recurse(self, x: Tensor, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
+    def enter(self, states: Tensor, x: Any) -> Tensor:
+        """States of a carry [B, P, D] in the layout in which the recursion works, contiguous: compiled code would be
+        made anew for every layout that it meets."""
+
+    @abstractmethod
+    def leave(self, states: Tensor, x: Any) -> Tensor:
+        """The inverse of `enter`."""
+
+    @abstractmethod
+    def recurse(self, x: Any, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
         """Update the latent n times, then the answer, all in the layout of the recursion: (answer, latent)."""
 
     @abstractmethod
-    def read(self, answer: Tensor) -> Tensor:
-        """The logits of an answer [B, P, D]: float32 [B, L, V]."""
+    def read(self, answer: Tensor, x: Any) -> Tensor:
+        """The logits of an answer in the layout of the recursion: float32 [B, L, V]."""
 
     @abstractmethod
     def judge(self, answer: Tensor) -> tuple[Tensor, Tensor | None]:
         """The halting head's view of an answer [B, P, D]: the halt logit, float32 [B], and, with a value of another
         step, the continue logit, float32 [B]."""
 
-    def arrange(self, states: Tensor) -> Tensor:
-        """Swap between [B, P, D] and the layout in which the recursion works."""
-        return states.transpose(0, 1) if self.cells_first else states
-
     def compile(self, **options: Any) -> None:
-        """Compile the recursion with torch.compile, by default for fixed shapes; its first steps then take longer, up
-        to a minute. Without gradient a CPU then steps pieces of equal size, so that they all have one shape.
+        """Compile the recursion with torch.compile, where shapes are fixed for each of them; its first steps then take
+        longer, up to a minute. Without gradient a CPU then steps pieces of equal size, so that they all have one shape.
         """
         self.engine.compile(**options)
 
@@ -154,17 +159,15 @@ class Network(ReasonerModule, ABC):
 
     def advance(self, rows: Rows, num_latent_updates: int, recurse: Recursion) -> tuple[Carry, ReasonerOutput]:
         """Run one supervision step of rows that are on the network's device, by `recurse`, compiled or not."""
-        carry = rows.carry
         x = self.embed(rows)
-        # Contiguous: compiled code would be made anew for every layout that it meets.
-        answer, latent = self.arrange(carry.answer).contiguous(), self.arrange(carry.latent).contiguous()
-        reference = self.read(carry.answer)
+        answer, latent = self.enter(rows.carry.answer, x), self.enter(rows.carry.latent, x)
+        reference = self.read(answer, x)
         with torch.no_grad():
             for _ in range(self.config.num_cycles - 1):
                 answer, latent = recurse(self, x, answer, latent, num_latent_updates)
         answer, latent = recurse(self, x, answer, latent, num_latent_updates)
-        answer, latent = self.arrange(answer), self.arrange(latent)
-        conditional = self.read(answer)
+        conditional = self.read(answer, x)
+        answer, latent = self.leave(answer, x), self.leave(latent, x)
         halt_logit, continue_logit = self.judge(answer)
         passes = self.config.passes(num_latent_updates)
         after = Carry(answer, latent, prediction=conditional.detach().argmax(-1))

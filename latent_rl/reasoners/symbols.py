@@ -15,17 +15,14 @@ from torch.nn import functional as F
 from latent_rl.config import DERIVED, SIZE, Range
 from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import normal_states
+from latent_rl.reasoners.candidates import CELL, FIRST_SYMBOL, Candidates, UnitTables, gathered_sum
 from latent_rl.reasoners.engine import Rows
 from latent_rl.reasoners.layers import gated, rms_norm, truncated_normal
 from latent_rl.reasoners.network import Network, RecursionConfig
 from latent_rl.types import Carry, TaskShape
 
-FIRST_SYMBOL = 2
-"""Symbol s is token s + 2; 0 is padding, and 1 an open cell, or one without a symbol."""
 IMPOSSIBLE = -1e4
-"""Logit of a token that no answer holds."""
-CELL = "cell"
-"""Name of the weights for the symbols of one cell; the others are named by the units."""
+"""Logit of a token that no answer holds, and of a closed candidate."""
 
 
 @final
@@ -101,31 +98,31 @@ class Gated(nn.Module):
 class SymbolBlock(nn.Module):
     """One exchange of candidates through their units and cells, then SwiGLU on each, both with residual and post-norm.
 
-    With h_i = silu(G x_i) * U x_i what candidate i sends, every constraint node j (a symbol in a unit, or a cell) hears
-    s_j = sum_{i in j} h_i and answers f_k(norm(s_j)), f_k a SwiGLU of the node's kind k:
+    With h_i = silu(G x_i) * U x_i what open candidate i sends, every constraint node j (a symbol in a unit, or a cell)
+    hears s_j = r + sum_{i in j} h_i and answers f_k(norm(s_j)), f_k a SwiGLU of the node's kind k:
 
         x_i <- norm(x_i + sum_{j with i in j} f_k(norm(s_j))),    x_i <- norm(x_i + g(x_i)).
+
+    The constant r keeps in norm(s_j) how many candidates there are: without it one would sound like nine.
     """
 
     def __init__(self, config: SymbolsConfig) -> None:
         super().__init__()
         width = config.width
+        self.rest = nn.Parameter(truncated_normal(width, std=1.0))
         self.send = nn.Parameter(truncated_normal(2 * width, width, std=width**-0.5))
         self.answer = nn.ModuleDict({name: Gated(width, width) for name in (*config.units, CELL)})
         self.channels = Gated(width, round(config.expansion * width))
 
-    def forward(self, x: Tensor, members: Tensor, sizes: Mapping[str, int]) -> Tensor:
-        """Map [B, L, S, d] to the same; `members` [U, L] says which cells the units hold, `sizes` how many there are of
-        each name, one after the other."""
+    def forward(self, x: Tensor, candidates: Candidates) -> Tensor:
+        """Map the states of open candidates, [N, d], to the same."""
         gate, up = F.linear(x, self.send.to(x.dtype)).chunk(2, dim=-1)
         sent = gated(gate, up)
-        # One product of matrices each way: sparse sums take twice as long on a CPU.
-        heard = rms_norm((members @ sent.flatten(2)).unflatten(2, (x.shape[2], -1)))
-        parts = heard.split(list(sizes.values()), dim=1)
-        answers = [self.answer[name](part) for name, part in zip(sizes, parts, strict=True)]
-        back = (members.T @ torch.cat(answers, dim=1).flatten(2)).view_as(x)
-        cells = self.answer[CELL](rms_norm(sent.sum(2)))
-        x = rms_norm(x + back + cells[:, :, None])
+        heard = rms_norm(self.rest.to(x.dtype) + gathered_sum(sent, candidates.members, candidates.nodes))
+        parts = zip(self.answer.values(), heard.split(candidates.num_nodes), strict=True)
+        answers = torch.cat([answer(part) for answer, part in parts])
+        back = gathered_sum(answers, candidates.nodes, candidates.members)
+        x = rms_norm(x + back)
         return rms_norm(x + self.channels(x))
 
 
@@ -134,9 +131,10 @@ class Symbols(Network):
     """Symbol-equivariant constraint network; the recursion is a TRM's: z_L <- f(z_L + z_H + x) n times, then z_H <-
     f(z_H + z_L).
 
-    The inputs say of every candidate whether it is open, given true or given false (another symbol stands in its cell).
-    The readout is linear in a candidate's part of z_H; with a background, "no symbol" has the logit 0. States start at
-    random, in training and after, so that more steps and fresh starts help.
+    Givens are known from the candidates that they close, see `Candidates`; x is one vector, which every open candidate
+    gets. Given symbols are read as certain, closed candidates as impossible; of an open one the readout is linear in
+    its part of z_H, and with a background "no symbol" has the logit 0. States start at random, in training and after,
+    so that more steps and fresh starts help.
 
     Source: design, "Constraints and symbols"; symbol equivariance as in SE-RRM (arXiv 2603.02193), here with sums over
     units in place of attention.
@@ -157,17 +155,16 @@ class Symbols(Network):
                 "a symbol network needs a task that is given by units of cells, such as Sudoku or N-Queens; this one is"
                 " not. Take a trm."
             )
-        super().__init__(config, compute_dtype, cells_first=False)
+        super().__init__(config, compute_dtype, fixed_shapes=False)
         width = config.width
-        self.status = nn.Parameter(truncated_normal(3, width, std=1.0))
+        self.open = nn.Parameter(truncated_normal(width, std=1.0))
         self.initial = nn.Buffer(truncated_normal(2, width, std=1.0))
-        self.members = nn.Buffer(_members(config), persistent=False)
+        self.tables = UnitTables(config.seq_len, config.num_symbols, config.units)
         self.blocks = nn.ModuleList(SymbolBlock(config) for _ in range(config.num_layers))
         self.head = nn.Parameter(truncated_normal(width, std=width**-0.5))
         self.halt_head = nn.Linear(2 * width, 1)
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, -5.0)
-        self._sizes = {name: len(units) for name, units in config.units.items()}
 
     def resized(self, shape: TaskShape) -> Self | None:
         """The same weights on another board, if its units have no other names; see `Resizable`."""
@@ -189,47 +186,43 @@ class Symbols(Network):
         answer, latent = states.view(batch_size, 2, self.seq_len, -1).unbind(1)
         return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
 
-    def embed(self, rows: Rows) -> Tensor:
-        """Of every candidate: open, given true or given false; [B, L, S d]. See `Network.embed`."""
-        tokens = rows.inputs[:, :, None]
-        symbols = torch.arange(FIRST_SYMBOL, self.vocab_size, device=tokens.device)
-        status = torch.where(tokens < FIRST_SYMBOL, 0, torch.where(tokens == symbols, 1, 2))
-        return F.embedding(status, self.status).flatten(2).to(self.compute_dtype)
+    def embed(self, rows: Rows) -> Candidates:
+        """What is open; see `Network.embed`."""
+        return self.tables.candidates(rows.inputs)
 
-    def recurse(self, x: Tensor, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
+    def enter(self, states: Tensor, x: Candidates) -> Tensor:
+        """The states of open candidates, [N, d]; see `Network.enter`."""
+        return states.reshape(-1, self.config.width).index_select(0, x.places)
+
+    def leave(self, states: Tensor, x: Candidates) -> Tensor:
+        """Back in [B, L, S d], 0 where a candidate is closed; see `Network.leave`."""
+        config, num_boards = self.config, len(x.given)
+        every = states.new_zeros(num_boards * config.seq_len * config.num_symbols, config.width)
+        return every.index_copy(0, x.places, states).view(num_boards, config.seq_len, -1)
+
+    def recurse(self, x: Candidates, answer: Tensor, latent: Tensor, num_latent_updates: int) -> tuple[Tensor, Tensor]:
         """Update the latent n times and then the answer, by the same network; see `Network.recurse`."""
-        x, answer, latent = (self._candidates(states) for states in (x, answer, latent))
+        is_open = self.open.to(answer.dtype)
         for _ in range(num_latent_updates):
-            latent = self._run_blocks(latent + answer + x)
-        return self._run_blocks(answer + latent).flatten(2), latent.flatten(2)
+            latent = self._run_blocks(latent + answer + is_open, x)
+        return self._run_blocks(answer + latent, x), latent
 
-    def _candidates(self, states: Tensor) -> Tensor:
-        """States [B, L, S d] as those of candidates, [B, L, S, d]."""
-        return states.unflatten(2, (self.config.num_symbols, -1))
-
-    def _run_blocks(self, states: Tensor) -> Tensor:
-        members = self.members.to(states.dtype)
+    def _run_blocks(self, states: Tensor, x: Candidates) -> Tensor:
         for block in self.blocks:
-            states = block(states, members, self._sizes)
+            states = block(states, x)
         return states
 
-    def read(self, answer: Tensor) -> Tensor:
-        """A linear readout of every candidate; see `Network.read`."""
-        candidates = self._candidates(answer).float() @ self.head
-        others = candidates.new_full((*candidates.shape[:2], FIRST_SYMBOL), IMPOSSIBLE)
+    def read(self, answer: Tensor, x: Candidates) -> Tensor:
+        """A linear readout of every open candidate; see `Network.read`."""
+        num_boards, num_cells = x.given.shape
+        symbols = F.one_hot(x.given + 1, self.config.num_symbols + 1)[:, :, 1:]
+        logits = torch.where(symbols.flatten() > 0, 0.0, IMPOSSIBLE).index_copy(0, x.places, answer.float() @ self.head)
+        others = logits.new_full((num_boards, num_cells, FIRST_SYMBOL), IMPOSSIBLE)
         if self.config.has_background:
-            others[..., 1] = 0
-        return torch.cat([others, candidates], dim=-1)
+            others[..., 1] = torch.where(x.given < 0, 0.0, IMPOSSIBLE)
+        return torch.cat([others, logits.view(num_boards, num_cells, -1)], dim=-1)
 
     def judge(self, answer: Tensor) -> tuple[Tensor, None]:
         """A linear readout of the candidates' mean and maximum; see `Network.judge`."""
-        states = self._candidates(answer).flatten(1, 2).float()
+        states = answer.unflatten(2, (self.config.num_symbols, -1)).flatten(1, 2).float()
         return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
-
-
-def _members(config: SymbolsConfig) -> Tensor:
-    """Float32 [U, L]: 1 where the cell is in the unit; the units of each name one after the other."""
-    units = [unit for each in config.units.values() for unit in each]
-    rows = torch.tensor([row for row, unit in enumerate(units) for _ in unit])
-    cells = torch.tensor([cell for unit in units for cell in unit])
-    return torch.zeros(len(units), config.seq_len).index_put((rows, cells), torch.ones(len(rows)))

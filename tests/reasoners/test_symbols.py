@@ -63,7 +63,8 @@ def test_a_block_is_its_formula() -> None:
     torch.manual_seed(1)
     units = {"line": ((0, 1), (2, 3), (0, 2), (1, 3))}
     config = SymbolsConfig(vocab_size=4, seq_len=4, units=units, width=6)
-    block = Symbols(config, compute_dtype=torch.float32).blocks[0]
+    network = Symbols(config, compute_dtype=torch.float32)
+    block = network.blocks[0]
     x = torch.randn(1, 4, 2, 6)
 
     def norm(v: torch.Tensor) -> torch.Tensor:
@@ -82,12 +83,61 @@ def test_a_block_is_its_formula() -> None:
             line, cell = block.answer["line"], block.answer["cell"]
             for unit in units["line"]:
                 if c in unit:
-                    total += gate(norm(sum(sent[i, s] for i in unit)), line.gate_up, line.down)
-            total += gate(norm(sent[c, 0] + sent[c, 1]), cell.gate_up, cell.down)
+                    total += gate(norm(block.rest + sum(sent[i, s] for i in unit)), line.gate_up, line.down)
+            total += gate(norm(block.rest + sent[c, 0] + sent[c, 1]), cell.gate_up, cell.down)
             total = norm(total)
             expected[0, c, s] = norm(total + gate(total, block.channels.gate_up, block.channels.down))
-    members = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]])
-    torch.testing.assert_close(block(x, members, {"line": 4}), expected)
+    found = block(x.view(8, 6), network.tables.candidates(torch.ones(1, 4, dtype=torch.int64)))
+    torch.testing.assert_close(found.view_as(x), expected)
+
+
+@pytest.mark.parametrize("name", ["sudoku6x6", "latin5", "nqueens6", "colouring3"])
+def test_candidates_are_what_the_givens_leave_open(name: str) -> None:
+    """And their nodes: every symbol in every unit and every cell, with all candidates that it has and no other."""
+    task = make_task(name)
+    reasoner = network(name)
+    inputs, num_symbols = task.puzzles("test").inputs[:3], reasoner.config.num_symbols
+    found = reasoner.tables.candidates(inputs)
+    units = [unit for of_kind in reasoner.config.units.values() for unit in of_kind]
+    expected: dict[tuple[int, int, int], int] = {}
+    for board, tokens in enumerate(inputs.tolist()):
+        for cell, token in enumerate(tokens):
+            peers = {other for unit in units if cell in unit for other in unit}
+            for symbol in range(num_symbols):
+                if token < 2 and all(tokens[peer] != symbol + 2 for peer in peers):
+                    expected[board, cell, symbol] = len(expected)
+    places = [(board * task.seq_len + cell) * num_symbols + symbol for board, cell, symbol in expected]
+    assert found.places.tolist() == places
+    nodes = [
+        {expected[board, cell, symbol] for cell in unit if (board, cell, symbol) in expected}
+        for of_kind in reasoner.config.units.values()
+        for board in range(3)
+        for unit in of_kind
+        for symbol in range(num_symbols)
+    ] + [
+        {expected[board, cell, symbol] for symbol in range(num_symbols) if (board, cell, symbol) in expected}
+        for board in range(3)
+        for cell in range(task.seq_len)
+    ]
+    nodes = [node for node in nodes if node]
+    assert [set(row) - {len(expected)} for row in found.members.tolist()] == nodes
+    of_candidate = [{number for number, node in enumerate(nodes) if row in node} for row in range(len(expected))]
+    assert [set(row) - {len(nodes)} for row in found.nodes.tolist()] == of_candidate
+
+
+def test_what_the_givens_exclude_has_no_logit() -> None:
+    """A given is certain; its symbol is impossible in its units, as are the others in its cell."""
+    task, reasoner = make_task("sudoku6x6"), network("sudoku6x6")
+    puzzles = task.puzzles("test")[:20]
+    _, output = reasoner.step(puzzles.inputs, reasoner.initial_carry(20), 0)
+    probability = output.conditional_logits.softmax(-1)
+    is_given = puzzles.inputs > 1
+    assert (probability.gather(2, puzzles.inputs[:, :, None]).squeeze(2)[is_given] == 1).all()
+    assert (probability.gather(2, puzzles.labels[:, :, None]) > 0).all()
+    for board, cell in is_given.nonzero().tolist():
+        for unit in (unit for of_kind in reasoner.config.units.values() for unit in of_kind if cell in unit):
+            others = [other for other in unit if other != cell]
+            assert (probability[board, others, puzzles.inputs[board, cell]] == 0).all()
 
 
 def test_only_answers_have_logits() -> None:
@@ -96,9 +146,9 @@ def test_only_answers_have_logits() -> None:
         inputs = task.puzzles("test").inputs[:4]
         _, output = reasoner.step(inputs, reasoner.initial_carry(4), 0)
         likely = output.conditional_logits > -1000
-        assert likely.all((0, 1)).nonzero().squeeze(1).tolist() == possible
+        assert likely.any(1).all(0).nonzero().squeeze(1).tolist() == possible
         assert not likely.any((0, 1))[0]
-    assert (output.conditional_logits[..., 1] == 0).all()
+    assert (output.conditional_logits[..., 1] == torch.where(inputs == 2, -1e4, 0)).all()
 
 
 def test_one_set_of_weights_fits_boards_of_every_size() -> None:
@@ -124,7 +174,7 @@ def test_other_units_of_the_same_size_are_another_board() -> None:
     other = TaskShape(task.vocab_size, task.seq_len, {"edge": ((0, 1),)})
     twin = reasoner.resized(other)
     assert twin is not None
-    assert twin.members.sum() == 2
+    assert twin.tables.cells.tolist() == [[0, 1]]
     check_fits(twin, task)
 
 
@@ -179,8 +229,8 @@ def test_it_learns_small_boards(tmp_path: Path, batching: str) -> None:
     torch.manual_seed(0)
     config = SymbolsConfig(**vars(make_task("sudoku4x4").shape), width=16)
     training = TrainConfig(
-        task="sudoku4x4", num_batches=30, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.9, num_validation=100,
-        validate_every=30, validation_steps=8, batching=batching,
+        task="sudoku4x4", num_batches=40, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.9, num_validation=100,
+        validate_every=40, validation_steps=8, batching=batching,
     )  # fmt: skip
     trained = train(training, Symbols(config, torch.float32), tmp_path)
     task = make_task("sudoku4x4")

@@ -244,7 +244,7 @@ def test_step_weights_average_one_and_linear_ones_rise(num_steps: int) -> None:
 def step_term(reasoner: TRM, index: int | Tensor, inputs: Tensor) -> Tensor:
     """What the step index adds to the input embedding, [B, L, D]."""
     carry = reasoner.initial_carry(len(inputs))
-    embedded = [reasoner.arrange(reasoner.embed(Rows(inputs, carry, step, None))) for step in (index, 0)]
+    embedded = [reasoner.leave(reasoner.embed(Rows(inputs, carry, step, None)), None) for step in (index, 0)]
     return embedded[0] - embedded[1]
 
 
