@@ -340,7 +340,6 @@ def test_shipped_reasoners_solve_test_puzzles(name: str) -> None:
         "sudoku6x6": 0.985,
         "sudoku9x9": 0.96,
         "sudoku9x9-hard": 0.8,
-        "sudoku9x9-symbols": 0.9,
         "nqueens8": 0.98,
         "latin9": 0.97,
         "colouring3": 0.95,
