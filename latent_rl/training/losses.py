@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latent_rl.reasoners.symbols import IMPOSSIBLE
 from latent_rl.types import ReasonerOutput, matches
 
 NO_TARGET = -100
@@ -27,7 +28,8 @@ def step_loss(
 
     Args:
         output: of the step.
-        targets: int64 [B, L], the step's target y_s.
+        targets: int64 [B, L], the step's target y_s. A cell is not trained where the network knows its target to be
+            impossible, as a symbol network may of the wrong symbols of a path.
         labels: int64 [B, L], the answer y*; cells that it leaves open (0) are not trained.
         weight: the step's weight w_s, a scalar; or one for each row, [B].
         halt_weight: 0 leaves the halting head untrained.
@@ -61,6 +63,8 @@ def step_loss(
 
 def _cross_entropy(logits: Tensor, tokens: Tensor, by_row: bool) -> Tensor:
     """The mean over all cells with a token, a scalar; or over each row's, [B], 0 where it has none."""
+    can_be_said = logits.detach().gather(2, tokens.clamp(min=0)[:, :, None]).squeeze(2) > IMPOSSIBLE
+    tokens = tokens.masked_fill(~can_be_said, NO_TARGET)
     reduction = "none" if by_row else "mean"
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=NO_TARGET, reduction=reduction)
     return loss.view(tokens.shape).sum(1) / (tokens != NO_TARGET).sum(1).clamp(min=1) if by_row else loss

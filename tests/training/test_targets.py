@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from latent_rl.config import from_dict
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.reasoners.engine import Rows
+from latent_rl.reasoners.symbols import IMPOSSIBLE
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import Task, sample
 from latent_rl.tasks.registry import make_task
@@ -231,6 +232,17 @@ def test_without_weight_or_step_before_there_is_no_anchor() -> None:
     one = torch.tensor(1.0)
     assert torch.equal(step_loss(output, targets, targets, one, 0.0, previous=previous, dual_weight=0.0), plain)
     assert torch.equal(step_loss(output, targets, targets, one, 0.0, previous=None, dual_weight=0.3), plain)
+
+
+def test_a_target_that_can_not_be_said_is_not_trained() -> None:
+    """A symbol network knows symbols to be impossible that a path may show for a while."""
+    logits = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    logits[0, 1, 2] = IMPOSSIBLE
+    output = ReasonerOutput(logits, logits, torch.zeros(1), 1)
+    targets, labels = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 3, 3]])
+    expected = -logits.log_softmax(-1)[0, [0, 2], [1, 3]].mean()
+    for weight in (torch.tensor(1.0), torch.ones(1)):
+        torch.testing.assert_close(step_loss(output, targets, labels, weight, 0.0), expected)
 
 
 @pytest.mark.parametrize("num_steps", [1, 6])
