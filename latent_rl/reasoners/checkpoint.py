@@ -31,7 +31,12 @@ _PRETRAINED = Path(__file__).parent.parent / "pretrained"
 STAND_INS = {
     "sudoku9x9-minimal": "sudoku9x9-hard",
     "sudoku9x9-extreme": "sudoku9x9-hard",
-    "nqueens8": "nqueens8-final",
+    "nqueens6": "nqueens8",
+    "nqueens10": "nqueens8",
+    "nqueens12": "nqueens8",
+    "latin5": "latin12",
+    "latin7": "latin12",
+    "latin9": "latin12",
     "maze14": "maze20",
     "maze30": "maze20",
     "maze30-hard": "maze20",

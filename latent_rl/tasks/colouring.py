@@ -1,6 +1,7 @@
 """Graph colouring: give every vertex a colour so that no edge joins two of the same."""
 
 from collections.abc import Iterable
+from types import MappingProxyType
 
 import numpy as np
 from torch import Tensor
@@ -26,10 +27,13 @@ class Colouring(ConstraintTask):
         num_colours: S.
         edges: pairs of vertices.
         open_share: least and greatest share of open vertices in the bank's puzzles.
+        has_one_answer: of the bank's puzzles: only vertices are open whose colour follows from the others.
         splits: gives the base puzzles; by default the shipped bank of that name.
     """
 
     is_unique = False
+    environment = MappingProxyType({"horizon": 32, "reward": "constraints"})
+    """Closeness to the colouring that is the label would punish the others."""
 
     def __init__(
         self,
@@ -38,9 +42,10 @@ class Colouring(ConstraintTask):
         num_colours: int,
         edges: Iterable[tuple[int, int]],
         open_share: tuple[float, float] = (0.6, 0.9),
+        has_one_answer: bool = True,
         splits: Splits | None = None,
     ) -> None:
-        self.open_share = open_share
+        self.open_share, self.has_one_answer = open_share, has_one_answer
         self.edges = tuple((int(a), int(b)) for a, b in edges)
         rules = Constraints(num_vertices, num_colours, (Kind.of("edge", self.edges, exact=False),))
         super().__init__(name, rules, splits)

@@ -1,4 +1,5 @@
-"""Banks of base puzzles for constraint tasks, from a random board that keeps the rules: each has one answer."""
+"""Banks of base puzzles for constraint tasks, from a random board that keeps the rules: each has one answer, unless the
+task wants several."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,12 @@ def make_bank(task: Latin | Colouring, counts: dict[Split, int], seed: int, out:
         while len(pairs) < sum(counts.values()):
             draws, digs = (int(random.integers(2**31)) for _ in range(2))
             board = draw(units, is_exact, num_symbols, rules.num_cells, ATTEMPT, draws)
-            puzzle = dig(board, units, is_exact, num_symbols, int(random.integers(low, high + 1)), digs)
+            num_open = int(random.integers(low, high + 1))
+            if isinstance(task, Latin) or task.has_one_answer:
+                puzzle = dig(board, units, is_exact, num_symbols, num_open, digs)
+            else:
+                puzzle = board.copy()
+                puzzle[np.random.default_rng(digs).permutation(rules.num_cells)[:num_open]] = -1
             if pairs.setdefault(puzzle.tobytes(), pair := np.stack([puzzle, board])) is pair:
                 bar.update()
     symbols = torch.from_numpy(np.stack(list(pairs.values())))

@@ -10,6 +10,8 @@ from latent_rl.tasks.sudoku.search import COMPILED, njit
 
 PATIENCE = 10**6 if COMPILED else 10**4
 """Guesses after which a puzzle is too hard: a second or a few."""
+HURRY = 10**3
+"""Guesses after which a search in the middle of a training gives up: milliseconds."""
 UNDECIDED = -1
 """The count of completions that nobody waited for."""
 
@@ -147,12 +149,15 @@ def complete(
     has_background: bool,
     patience: int,
     found: np.ndarray,
+    cells: np.ndarray | None = None,
+    values: np.ndarray | None = None,
 ) -> int:
-    """`search` from a board, int64 [L] with -1 for open cells, cells and symbols in their own order."""
+    """`search` from a board, int64 [L] with -1 for open cells; cells and symbols in their own order unless given."""
     every = (1 << (num_symbols + has_background)) - 1
     options = np.where(symbols < 0, every, 1 << symbols.clip(min=0)).astype(np.int64)
-    values = np.tile(np.arange(num_symbols + 1), (len(symbols), 1))
-    return int(search(options, units, is_exact, num_symbols, np.arange(len(symbols)), values, patience, found))
+    cells = np.arange(len(symbols)) if cells is None else cells
+    values = np.tile(np.arange(num_symbols + 1), (len(symbols), 1)) if values is None else values
+    return int(search(options, units, is_exact, num_symbols, cells, values, patience, found))
 
 
 @njit(cache=True)

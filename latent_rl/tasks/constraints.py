@@ -309,17 +309,50 @@ class ConstraintTask(Task):
         Raises:
             PuzzleError: the search takes too long.
         """
-        from latent_rl.tasks.constraint_search import PATIENCE, UNDECIDED, complete
+        from latent_rl.tasks.constraint_search import PATIENCE, UNDECIDED
 
-        rules = self.constraints
-        is_exact = rules.is_exact.numpy()
         found = np.empty((limit, self.seq_len), dtype=np.int64)
-        symbols = np.where(inputs.numpy() >= FIRST_SYMBOL, inputs.numpy() - FIRST_SYMBOL, -1)
-        count = complete(symbols, rules.table, is_exact, rules.num_symbols, rules.has_background, PATIENCE, found)
+        count = self._search(inputs.numpy(), PATIENCE, found)
         if count == UNDECIDED:
             raise PuzzleError(f"{PATIENCE:,} guesses did not tell what completes this {self.name} puzzle.")
-        tokens = np.where(found[:count] < rules.num_symbols, found[:count] + FIRST_SYMBOL, OPEN)
-        return torch.from_numpy(tokens)
+        return torch.from_numpy(self._tokens(found[:count]))
+
+    def likely_answers(self, inputs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each puzzle an answer near a readout: the one that search comes to first when it tries likely symbols
+        first, in the cells first of which the readout is surest.
+
+        A readout that is an answer is its own. Else it is a member of the set that is near, not always the nearest:
+        where answers are many, none can go through all of them.
+
+        Args:
+            inputs: int64 [B, L].
+            log_probs: float32 [B, L, V].
+
+        Returns:
+            int64 [B, L] the answers, and bool [B] where there is one: not where `HURRY` guesses found none.
+        """
+        from latent_rl.tasks.constraint_search import HURRY
+
+        tokens = [*range(FIRST_SYMBOL, self.vocab_size), OPEN]
+        values = log_probs[..., tokens].argsort(-1, descending=True).numpy()
+        cells = log_probs.amax(-1).argsort(-1, descending=True).numpy()
+        found = np.zeros((len(inputs), 1, self.seq_len), dtype=np.int64)
+        pairs = zip(inputs.numpy(), found, cells, values, strict=True)
+        count = [self._search(board, HURRY, one, *orders) for board, one, *orders in pairs]
+        return torch.from_numpy(self._tokens(found[:, 0])), torch.tensor(count) == 1
+
+    def _search(self, board: np.ndarray, patience: int, found: np.ndarray, *orders: np.ndarray) -> int:
+        """`constraint_search.complete` from a board's tokens, int64 [L]."""
+        from latent_rl.tasks.constraint_search import complete
+
+        rules = self.constraints
+        symbols = np.where(board >= FIRST_SYMBOL, board - FIRST_SYMBOL, -1)
+        exact = rules.is_exact.numpy()
+        return complete(symbols, rules.table, exact, rules.num_symbols, rules.has_background, patience, found, *orders)
+
+    def _tokens(self, found: np.ndarray) -> np.ndarray:
+        """Boards of the search as tokens."""
+        return np.where(found < self.constraints.num_symbols, found + FIRST_SYMBOL, OPEN)
 
     def is_ambiguous(self, inputs: Tensor) -> Tensor:
         """Bool [B]: the puzzle has several answers; none has, where they must have one."""

@@ -1,5 +1,7 @@
 """Latin squares with holes (quasigroup completion): every symbol once in every row and column."""
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,7 @@ class Latin(ConstraintTask):
 
     sizes = range(5, 13)
     """The n that there may be."""
+    environment = MappingProxyType({"horizon": 32})
 
     def __init__(
         self, name: str, size: int, open_share: tuple[float, float] = (0.4, 0.6), splits: Splits | None = None

@@ -37,6 +37,7 @@ TASKS: dict[str, Task] = {
         Latin("latin9", 9, (0.45, 0.6)),
         Latin("latin12", 12, (0.4, 0.55)),
         Colouring("colouring3", 50, 3, random_edges(50, 3, seed=0)),
+        Colouring("colouring3-open", 50, 3, random_edges(50, 3, seed=0), (0.8, 0.96), has_one_answer=False),
         Colouring("colouring4", 40, 4, random_edges(40, 4, seed=13)),
         Maze("maze10", 10, environment={"horizon": 32}),
         Maze("maze14", 14, counts=(4000, 500, 1000)),

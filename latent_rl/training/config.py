@@ -74,7 +74,8 @@ class TrainConfig:
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
     answers: Annotated[str, one_of(ANSWERS)] = "label"
     """Which answer is learned where a puzzle has several: "label" (the one that the puzzle came with) or "nearest" (at
-    every step the one that the readout makes most likely); with targets "final"."""
+    every step the one that the readout makes most likely, or one near it where they are found by search); with targets
+    "final"."""
     corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None

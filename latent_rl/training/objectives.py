@@ -15,7 +15,7 @@ from torch import Tensor
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import advantage_margin, log_softmax
 from latent_rl.tasks.base import Task
-from latent_rl.training.answers import Enumerates, nearest
+from latent_rl.training.answers import Enumerates, Searches, has_several, nearest
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.losses import step_loss
 from latent_rl.training.reward import entropy, policy_objective
@@ -75,14 +75,14 @@ class Objective(Protocol):
 @dataclass(frozen=True)
 class LabelObjective:
     """Learn the answers: targets lead to the label in the config's way, the loss is their cross-entropy. Where answers
-    are "nearest", each step's target is the right answer that its readout makes most likely.
+    are "nearest", each step's target is a right answer that its readout makes most likely; see `nearest`.
 
     Attributes:
         config: how to train.
         task: whose puzzles they are.
 
     Raises:
-        InvalidValueError: answers are "nearest", and the task does not know all answers of its puzzles.
+        InvalidValueError: answers are "nearest", and the task has only one for a puzzle, or can't find them.
     """
 
     needs_answers: ClassVar[bool] = True
@@ -91,10 +91,10 @@ class LabelObjective:
     task: Task
 
     def __post_init__(self) -> None:
-        if self.config.answers == "nearest" and not isinstance(self.task, Enumerates):
+        if self.config.answers == "nearest" and not has_several(self.task):
             raise InvalidValueError(
-                'TrainConfig.answers "nearest" needs a task that knows all answers of its puzzles, by a method answers;'
-                f" {self.task.name} does not."
+                'TrainConfig.answers "nearest" needs a task whose puzzles have several and that finds them, by a method'
+                f" answers or likely_answers; {self.task.name} is none. Leave it out."
             )
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
@@ -104,7 +104,7 @@ class LabelObjective:
 
     def answers(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
         """The answers that are right now: int64 [B, L]."""
-        if self.config.answers == "nearest" and isinstance(self.task, Enumerates):
+        if self.config.answers == "nearest" and isinstance(self.task, Enumerates | Searches):
             return nearest(self.task, puzzles.inputs, puzzles.labels, output.conditional_logits)
         return puzzles.labels
 

@@ -10,7 +10,8 @@ from latent_rl import __main__ as cli
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
 from latent_rl.reasoners.checkpoint import load_reasoner
-from latent_rl.tasks.registry import make_task
+from latent_rl.tasks.colouring import Colouring
+from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku.histogram import EXTREME
 
 EXTREME_TASK = ["evaluate", "--task", "sudoku9x9-extreme", "--steps", "2", "--num-puzzles", "60"]
@@ -35,13 +36,14 @@ def test_the_shipped_reasoner_is_taken_and_named(
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("latin5", "there must be a reasoner for latin5, and none is shipped; train one"),
-        ("nqueens8-classes", "--reasoner nqueens8-dis or nqueens8-final or nqueens8-trm; or train one"),
+        ("line", "there must be a reasoner for line, and none is shipped; train one"),
+        ("nqueens8-classes", "--reasoner nqueens8 or nqueens8-dis or nqueens8-final or nqueens8-trm; or train one"),
     ],
 )
 def test_a_task_without_a_reasoner_needs_one(
-    command: str, task: str, message: str, capsys: pytest.CaptureFixture[str]
+    command: str, task: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setitem(TASKS, "line", Colouring("line", 3, 2, [(0, 1), (1, 2)]))
     assert cli.run([command, "--task", task]) == 2
     said = capsys.readouterr()
     assert message in said.err

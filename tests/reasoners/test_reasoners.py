@@ -340,6 +340,11 @@ def test_shipped_reasoners_solve_test_puzzles(name: str) -> None:
         "sudoku6x6": 0.985,
         "sudoku9x9": 0.96,
         "sudoku9x9-hard": 0.8,
+        "nqueens8": 0.98,
+        "latin12": 0.8,
+        "colouring3": 0.9,
+        "colouring3-open": 0.75,
+        "colouring4": 0.9,
         "maze10": 0.95,
         "maze20": 0.8,
     }

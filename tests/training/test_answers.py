@@ -50,10 +50,43 @@ def test_the_nearest_answer_is_the_likeliest_of_the_right_ones() -> None:
     assert max(seen) > 1
 
 
+def test_search_comes_to_the_likeliest_answer_or_near_it() -> None:
+    """Colourings of which there are too many to know them all, where noise has hidden one of them, against all of one
+    puzzle at a time."""
+    task, generator = make_task("colouring3-open"), torch.Generator().manual_seed(0)
+    puzzles = task.puzzles("test")[:30]
+    logits = torch.randn(*puzzles.inputs.shape, task.vocab_size, generator=generator)
+    logits += 2 * torch.nn.functional.one_hot(puzzles.labels, task.vocab_size)
+    found = nearest(task, puzzles.inputs, torch.zeros_like(puzzles.labels), logits)  # type: ignore[arg-type]
+    assert task.verify(puzzles.inputs, found).all()
+    shares = []
+    for puzzle, answer, scores in zip(puzzles.inputs, found, logits, strict=True):
+        every = task.completions(puzzle, 2000)  # type: ignore[attr-defined]
+        if len(every) < 2000:
+            likely = scores.gather(1, torch.cat([every, answer[None]]).T).sum(0)
+            shares.append((likely[:-1] <= likely[-1]).float().mean().item())
+    assert len(shares) > 10
+    assert sum(shares) / len(shares) > 0.99
+
+
+def test_a_readout_that_is_an_answer_is_its_own() -> None:
+    task = make_task("colouring3-open")
+    puzzles = task.puzzles("test")[:50]
+    logits = torch.nn.functional.one_hot(puzzles.labels, task.vocab_size).float()
+    labels = torch.zeros_like(puzzles.labels)
+    assert torch.equal(nearest(task, puzzles.inputs, labels, logits), puzzles.labels)  # type: ignore[arg-type]
+
+
 def test_a_board_without_an_answer_keeps_its_label() -> None:
     impossible = QUEENS.read_grid("QQ" + "." * 62)[None]
     label = torch.full_like(impossible, 2)
     assert torch.equal(nearest(QUEENS, impossible, label, torch.zeros(1, 64, 3)), label)  # type: ignore[arg-type]
+    graph = make_task("colouring3")
+    a, b = graph.edges[0]  # type: ignore[attr-defined]
+    impossible = torch.ones(1, 50, dtype=torch.int64)
+    impossible[0, [a, b]] = 2
+    label = torch.full_like(impossible, 3)
+    assert torch.equal(nearest(graph, impossible, label, torch.zeros(1, 50, 5)), label)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batching", [EpisodeBatches, Replacement])
@@ -81,7 +114,7 @@ def test_views_of_a_board_have_views_of_its_answers() -> None:
 
 
 def test_who_can_not_is_told() -> None:
-    with pytest.raises(InvalidValueError, match="knows all answers of its puzzles, by a method answers; sudoku4x4"):
+    with pytest.raises(InvalidValueError, match="by a method answers or likely_answers; sudoku4x4"):
         LabelObjective(CONFIG, make_task("sudoku4x4"))
     with pytest.raises(InvalidValueError, match='needs targets "final"'):
         replace(CONFIG, targets="dis")
