@@ -29,8 +29,8 @@ from latent_rl.storage.atomic import checksum, read_json, write_atomically, writ
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
 STAND_INS = {
-    "sudoku9x9-minimal": "sudoku9x9-hard",
-    "sudoku9x9-extreme": "sudoku9x9-hard",
+    "sudoku9x9-minimal": "sudoku9x9-extreme",
+    "sudoku16x16": "sudoku9x9-extreme",
     "nqueens6": "nqueens8",
     "nqueens10": "nqueens8",
     "nqueens12": "nqueens8",
