@@ -115,16 +115,8 @@ class LabelObjective:
     def loss(self, step: Supervised) -> Tensor:
         """In nats; see `step_loss`."""
         answers = self.answers(step.puzzles, step.output)
-        return step_loss(
-            step.output,
-            step.targets if answers is step.puzzles.labels else answers,
-            answers,
-            step.weight,
-            self.config.halt_weight,
-            previous=step.previous,
-            dual_weight=self.config.dual_weight,
-            continue_target=step.continue_target,
-        )
+        targets = step.targets if answers is step.puzzles.labels else answers
+        return imitation_loss(self.config, step, targets, answers, step.weight)
 
     def metrics(self, step: Supervised) -> dict[str, Tensor]:
         """The share of answers that equal their label, and the advantage margin."""
@@ -158,27 +150,18 @@ class RewardObjective:
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
         """See `Objective.path`: the label at every step, 0 where it is not known."""
-        return puzzles.labels[:, None].expand(-1, num_steps, -1)
+        return at_every_step(puzzles.labels, num_steps)
 
     def is_right(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
         """See `Objective.is_right`; the verifier says so."""
-        return is_accepted(self.task, puzzles.inputs, said(self.task, puzzles.inputs, output.conditional_logits))
+        return says_accepted(self.task, puzzles, output)
 
     def loss(self, step: Supervised) -> Tensor:
         """Minus the policy objective, or cross-entropy to the label in nats; and the halting head's loss."""
         puzzles, output, config = step.puzzles, step.output, self.config
         weight = step.weight.expand(len(puzzles))
-        imitation = step_loss(
-            output,
-            puzzles.labels,
-            puzzles.labels,
-            weight,
-            config.halt_weight,
-            right=self.is_right(puzzles, output),
-            previous=step.previous,
-            dual_weight=config.dual_weight,
-            continue_target=step.continue_target,
-        )
+        right = self.is_right(puzzles, output)
+        imitation = imitation_loss(config, step, puzzles.labels, puzzles.labels, weight, right)
         log_probs = log_softmax(self.task.constrain(puzzles.inputs, output.conditional_logits))
         gain = policy_objective(
             self.task, puzzles.inputs, log_probs, step.keys, reward=config.reward, num_samples=config.num_samples
@@ -222,11 +205,11 @@ class VerifiedObjective:
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
         """See `Objective.path`: the known answer at every step, so that the reasoner gets there in fewer of them."""
-        return puzzles.labels[:, None].expand(-1, num_steps, -1)
+        return at_every_step(puzzles.labels, num_steps)
 
     def is_right(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
         """See `Objective.is_right`; the verifier says so."""
-        return is_accepted(self.task, puzzles.inputs, said(self.task, puzzles.inputs, output.conditional_logits))
+        return says_accepted(self.task, puzzles, output)
 
     def loss(self, step: Supervised) -> Tensor:
         """In nats; see `step_loss`."""
@@ -234,17 +217,8 @@ class VerifiedObjective:
         answers = said(self.task, puzzles.inputs, output.conditional_logits)
         right = is_accepted(self.task, puzzles.inputs, answers)
         known = torch.where(right[:, None], answers, puzzles.labels)
-        return step_loss(
-            output,
-            known,
-            known,
-            step.weight.expand(len(puzzles)),  # by row: a row without an answer has no loss
-            self.config.halt_weight,
-            right=right,
-            previous=step.previous,
-            dual_weight=self.config.dual_weight,
-            continue_target=step.continue_target,
-        )
+        weight = step.weight.expand(len(puzzles))  # by row: a row without an answer has no loss
+        return imitation_loss(self.config, step, known, known, weight, right)
 
     def metrics(self, step: Supervised) -> dict[str, Tensor]:
         """The share of answers that the verifier accepts."""
@@ -281,3 +255,30 @@ def said(task: Task, inputs: Tensor, logits: Tensor) -> Tensor:
 def is_accepted(task: Task, inputs: Tensor, answers: Tensor) -> Tensor:
     """Bool [B]: the verifier accepts; verifiers work on the CPU."""
     return task.verify(inputs.cpu(), answers.cpu()).to(inputs.device)
+
+
+def says_accepted(task: Task, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
+    """Bool [B]: the verifier accepts what the readout says."""
+    return is_accepted(task, puzzles.inputs, said(task, puzzles.inputs, output.conditional_logits))
+
+
+def at_every_step(answers: Tensor, num_steps: int) -> Tensor:
+    """The same answers, int64 [B, L], as targets of S steps: [B, S, L]."""
+    return answers[:, None].expand(-1, num_steps, -1)
+
+
+def imitation_loss(
+    config: TrainConfig, step: Supervised, targets: Tensor, answers: Tensor, weight: Tensor, right: Tensor | None = None
+) -> Tensor:
+    """`step_loss` of a step as the config weighs its parts."""
+    return step_loss(
+        step.output,
+        targets,
+        answers,
+        weight,
+        config.halt_weight,
+        right=right,
+        previous=step.previous,
+        dual_weight=config.dual_weight,
+        continue_target=step.continue_target,
+    )
