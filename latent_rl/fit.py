@@ -4,8 +4,16 @@ from pathlib import Path
 
 from latent_rl.errors import CheckpointError, InvalidValueError
 from latent_rl.notes import note
-from latent_rl.reasoners.base import Reasoner, Resizable
-from latent_rl.reasoners.checkpoint import CONFIG, default_reasoner, reasoner_facts, reasoner_folder, shipped_reasoners
+from latent_rl.reasoners.base import Reasoner, ReasonerModule, Resizable
+from latent_rl.reasoners.checkpoint import (
+    CONFIG,
+    default_reasoner,
+    load_reasoner,
+    reasoner_facts,
+    reasoner_folder,
+    shipped_reasoners,
+)
+from latent_rl.reasoners.engine import chosen_device
 from latent_rl.storage.atomic import read_json
 from latent_rl.storage.identifiers import IDENTIFIERS, meaning, read_identifiers
 from latent_rl.tasks.base import Task
@@ -89,6 +97,12 @@ def matched(task: Task, reasoner: str | Path) -> Task:
             f" Give the dataset that it was trained on, with its {IDENTIFIERS}."
         )
     return known
+
+
+def loaded(task: Task, reasoner: str, device: str | None) -> tuple[Task, ReasonerModule]:
+    """The task as a reasoner, by name or folder, knows it, see `matched`; and the reasoner on a device, see
+    `chosen_device`."""
+    return matched(task, reasoner), load_reasoner(reasoner).to(chosen_device(device))
 
 
 def reasoner_of(task: Task, name: str) -> str:

@@ -23,10 +23,9 @@ from latent_rl.config import SEED, SIZE, Range, check_fields
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, UnknownNameError
-from latent_rl.fit import matched, reasoner_of
+from latent_rl.fit import loaded, reasoner_of
 from latent_rl.reasoners.base import ReasonerModule
-from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
-from latent_rl.reasoners.engine import chosen_device
+from latent_rl.reasoners.checkpoint import chosen_steps
 from latent_rl.tasks.files.puzzle_io import read_board
 from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.registry import make_task
@@ -97,7 +96,7 @@ class Solve:
     def make_solver(self) -> Solver:
         """The policy that was asked for, ready to work."""
         name = self.reasoner_name()
-        task, reasoner = matched(make_task(self.process.task), name), load_reasoner(name).to(chosen_device(self.device))
+        task, reasoner = loaded(make_task(self.process.task), name, self.device)
         core = Core(replace(self.env_config(), task=task), reasoner)
         if self.compile and isinstance(core.reasoner, ReasonerModule):
             core.reasoner.compile()

@@ -10,9 +10,7 @@ from rich.console import Console
 from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.diagnose import diagnose
 from latent_rl.evaluation.report import print_diagnosis, write_diagnosis
-from latent_rl.fit import matched, reasoner_of
-from latent_rl.reasoners.checkpoint import load_reasoner
-from latent_rl.reasoners.engine import chosen_device
+from latent_rl.fit import loaded, reasoner_of
 from latent_rl.tasks.base import first
 from latent_rl.tasks.registry import make_task
 
@@ -43,7 +41,7 @@ class Diagnose:
         check_fields(self)
         task = make_task(self.task)
         name = self.reasoner or reasoner_of(task, self.task)
-        task, reasoner = matched(task, name), load_reasoner(name).to(chosen_device(self.device))
+        task, reasoner = loaded(task, name, self.device)
         puzzles = first(task, self.split, self.num_puzzles)
         diagnosis = diagnose(reasoner, task, puzzles, self.steps)
         out = self.out or Path("runs/diagnose") / Path(name).name

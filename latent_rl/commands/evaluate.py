@@ -14,9 +14,8 @@ from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.difficulty import by_difficulty
 from latent_rl.evaluation.fixed_steps import FixedStepResult, evaluate_fixed
 from latent_rl.evaluation.intervals import bootstrap_interval
-from latent_rl.fit import matched, reasoner_of
-from latent_rl.reasoners.checkpoint import chosen_steps, load_reasoner
-from latent_rl.reasoners.engine import chosen_device
+from latent_rl.fit import loaded, reasoner_of
+from latent_rl.reasoners.checkpoint import chosen_steps
 from latent_rl.tasks.base import Split, Task, first
 from latent_rl.tasks.files.overlap import note_repeated
 from latent_rl.tasks.files.puzzle_io import collect_puzzles
@@ -53,7 +52,7 @@ class Evaluate:
         check_fields(self)
         task = make_task(self.task)
         name = self.reasoner or reasoner_of(task, self.task)
-        task, reasoner = matched(task, name), load_reasoner(name).to(chosen_device(self.device))
+        task, reasoner = loaded(task, name, self.device)
         puzzles, num_left_out = self.asked(task)
         steps = chosen_steps(name) if self.steps is None else self.steps
         result = evaluate_fixed(reasoner, task, puzzles, steps)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_rl.errors import PuzzleError, one_line
+from latent_rl.errors import InvalidValueError, PuzzleError, one_line
 from latent_rl.storage.atomic import write_atomically
 from latent_rl.tasks.base import Split, check_split
 from latent_rl.types import Puzzles
@@ -90,6 +90,20 @@ def _opened(name: str) -> Iterator[Any]:
         zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise PuzzleError(f"{path} must be a whole bank of puzzles: {one_line(error)}. Install anew.") from error
+
+
+def check_counts(counts: dict[Split, int], what: str) -> None:
+    """Refuse a bank with an empty split.
+
+    Args:
+        counts: how many puzzles each split should have.
+        what: they are, such as "puzzle".
+
+    Raises:
+        InvalidValueError: a split would have none.
+    """
+    if min(counts.values()) < 1:
+        raise InvalidValueError(f"every split must have at least 1 {what}; got {counts}.")
 
 
 def save_bank(

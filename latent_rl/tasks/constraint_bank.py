@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from latent_rl.errors import InvalidValueError, MissingExtraError
-from latent_rl.tasks.bank import save_bank
+from latent_rl.errors import MissingExtraError
+from latent_rl.tasks.bank import check_counts, save_bank
 from latent_rl.tasks.base import Split
 from latent_rl.tasks.colouring import Colouring
 from latent_rl.tasks.constraint_search import dig, draw
@@ -41,8 +41,7 @@ def make_bank(task: Latin | Colouring, counts: dict[Split, int], seed: int, out:
     """
     if not COMPILED:
         raise MissingExtraError("making banks needs numba: pip install 'latent_rl[generate]'.")
-    if min(counts.values()) < 1:
-        raise InvalidValueError(f"every split must have at least 1 puzzle; got {counts}.")
+    check_counts(counts, "puzzle")
     rules, random = task.constraints, np.random.default_rng(seed)
     units, is_exact, num_symbols = rules.table, rules.is_exact.numpy(), rules.num_symbols
     low, high = (round(share * rules.num_cells) for share in task.open_share)

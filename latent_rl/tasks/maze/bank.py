@@ -5,8 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.bank import save_bank
+from latent_rl.tasks.bank import check_counts, save_bank
 from latent_rl.tasks.base import Split
 from latent_rl.tasks.maze.task import Maze
 from latent_rl.types import Puzzles
@@ -27,8 +26,7 @@ def make_bank(task: Maze, counts: dict[Split, int], seed: int, out: Path) -> dic
     Raises:
         InvalidValueError: a split would have no maze, or there are not so many.
     """
-    if min(counts.values()) < 1:
-        raise InvalidValueError(f"every split must have at least 1 maze; got {counts}.")
+    check_counts(counts, "maze")
     with tqdm(total=sum(counts.values()), desc=task.name, unit="maze") as bar:
         drawn = task.draw(sum(counts.values()), seed, bar.update)
     splits: dict[Split, Puzzles] = {}

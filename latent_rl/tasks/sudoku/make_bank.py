@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from latent_rl.errors import InvalidValueError, MissingExtraError
-from latent_rl.tasks.bank import save_bank
+from latent_rl.tasks.bank import check_counts, save_bank
 from latent_rl.tasks.base import Split
 from latent_rl.tasks.sudoku import search as sudoku_solver
 from latent_rl.tasks.sudoku.bitboards import geometry
@@ -88,8 +88,7 @@ def make_bank(
     """
     if not sudoku_solver.COMPILED:
         raise MissingExtraError("making banks needs numba: pip install 'latent_rl[generate]'.")
-    if min(counts.values()) < 1:
-        raise InvalidValueError(f"every split must have at least 1 puzzle; got {counts}.")
+    check_counts(counts, "puzzle")
     guesses: dict[Split, np.ndarray] | None = None
     more: dict[str, Any] = {}
     with tqdm(total=sum(counts.values()), desc=task.name, unit="puzzle") as bar:
