@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from torch import nn
+from torch import Tensor, nn
 
 from latent_rl.agents.baselines import Untuned, baseline_names, describe_baselines, is_baseline, make_baseline
-from latent_rl.agents.commands.advice import why_not_solved
 from latent_rl.agents.commands.setting import Flat, Process, tuned_on
 from latent_rl.agents.commands.solve_file import solve_file
 from latent_rl.agents.policy import StepPolicy
@@ -22,10 +21,11 @@ from latent_rl.agents.solver import Solver
 from latent_rl.config import SEED, SIZE, Range, check_fields
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
-from latent_rl.errors import InvalidValueError, UnknownNameError
+from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
 from latent_rl.fit import loaded, reasoner_of
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.checkpoint import chosen_steps
+from latent_rl.tasks.base import NoSolverError, Task
 from latent_rl.tasks.files.puzzle_io import read_board
 from latent_rl.tasks.files.text import STANDARD_STREAM
 from latent_rl.tasks.registry import make_task
@@ -162,3 +162,14 @@ def show_solution(solver: Solver, text: str) -> int:
     if is_known and not solved:
         print(f"hint: {why_not_solved(task, puzzle)}", file=sys.stderr)
     return 0 if solved or not is_known else 1
+
+
+def why_not_solved(task: Task, puzzle: Tensor) -> str:
+    """What can be said of a puzzle, int64 [L], that was not solved: that nobody could, or what to try."""
+    if task.has_rules:
+        try:
+            task.any_answer(puzzle)
+        except PuzzleError as error:
+            if not isinstance(error, NoSolverError):
+                return str(error)
+    return "more steps may solve it: try a larger --horizon, or --policy verifier-rule"

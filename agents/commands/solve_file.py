@@ -1,17 +1,16 @@
 """Puzzles from a file, or standard input, solved into a CSV of results."""
 
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from latent_rl.agents.commands.advice import better_task
 from latent_rl.agents.commands.results import Result, Results
 from latent_rl.agents.solver import Solutions, Solver
 from latent_rl.errors import InvalidValueError, PuzzleError, one_line
@@ -78,7 +77,6 @@ class Tally:
     passes: int = 0
     num_bad: int = 0
     first_bad: str = ""
-    better: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Result) -> None:
         """Count a row."""
@@ -91,8 +89,6 @@ class Tally:
         self.unknown += row.solved == "unknown"
         self.steps += int(row.steps)
         self.passes += int(row.passes)
-        if row.solved == "false" and (better := better_task(self.task, self.task.read_grid(row.puzzle))):
-            self.better[better] += 1
 
     def summary(self) -> str:
         """In a line."""
@@ -103,8 +99,6 @@ class Tally:
             said = f"{self.unknown:,} of {self.count:,} answered, {means}; no rules known, so not judged"
         if self.num_bad:
             said += f"; rows that are no puzzles: {self.num_bad:,}, the first: {self.first_bad}"
-        for name, count in self.better.items():
-            said += f"; {count:,} not solved are beyond what {self.task.name} was trained on: use --task {name}"
         return said
 
 

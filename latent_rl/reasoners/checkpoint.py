@@ -29,6 +29,9 @@ from latent_rl.storage.atomic import checksum, read_json, write_atomically, writ
 WEIGHTS, CONFIG = "reasoner.safetensors", "config.json"
 _PRETRAINED = Path(__file__).parent.parent / "pretrained"
 STAND_INS = {
+    "sudoku6x6": "sudoku9x9-extreme",
+    "sudoku9x9": "sudoku9x9-extreme",
+    "sudoku9x9-hard": "sudoku9x9-extreme",
     "sudoku9x9-minimal": "sudoku9x9-extreme",
     "sudoku16x16": "sudoku9x9-extreme",
     "nqueens6": "nqueens8",
@@ -42,7 +45,7 @@ STAND_INS = {
     "maze30-hard": "maze20",
     "maze30-unique": "maze20",
 }
-"""Tasks that no shipped reasoner is named like, and the shipped one that solves them."""
+"""Tasks that another shipped reasoner solves than the one named like them: there is none, or it is not as good."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "trm": (TRM, TRMConfig),
     "hrm": (HRM, HRMConfig),

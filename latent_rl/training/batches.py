@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import derive
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Task, sample
@@ -90,12 +91,20 @@ def training_puzzles(config: TrainConfig, task: Task, num_steps: int, objective:
     config leaves them.
 
     Raises:
+        InvalidValueError: there are fewer than `num_train`.
         PuzzleError: a file can't be read; see `read_trajectories` and `read_answers`.
     """
     if config.trajectories is None:
         base = task.puzzles("train")
     else:
         base = read_trajectories(Path(config.trajectories), task, num_steps)
+    if config.num_train is not None:
+        if config.num_train > len(base):
+            raise InvalidValueError(
+                f"num_train must be at most the number of training puzzles of {task.name}, {len(base):,}; got"
+                f" {config.num_train:,}."
+            )
+        base = base[: config.num_train]
     if config.objective == "labels" and config.label_share == 1:
         return base
     known = KnownAnswers(base, config.label_share, config.seed, draws_unknown=not objective.needs_answers)

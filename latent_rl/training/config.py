@@ -31,6 +31,8 @@ class TrainConfig:
 
     task: str = "sudoku9x9-hard"
     """Name of the task, or a folder of puzzles."""
+    num_train: Annotated[int | None, COUNT] = None
+    """Base puzzles to draw from, the first of the training split; default: all of them."""
     num_batches: Annotated[int, COUNT] = 1000
     """Batches; every batch takes N_sup optimizer steps."""
     batch_size: Annotated[int, COUNT] = 64

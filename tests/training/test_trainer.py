@@ -14,8 +14,10 @@ from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
 from latent_rl.reasoners.checkpoint import load_reasoner, reasoner_facts
 from latent_rl.reasoners.trm import TRM
+from latent_rl.training.batches import training_puzzles
 from latent_rl.training.episodes import Plan, plan_batch, supervise
 from latent_rl.training.losses import step_loss
+from latent_rl.training.objectives import LabelObjective
 from latent_rl.training.optim import OPTIMIZERS, scheduled, update_weights, warmup_cosine
 from latent_rl.training.state import TrainingState
 from latent_rl.training.trainer import TrainConfig, train
@@ -43,6 +45,20 @@ def test_a_plan_depends_on_seed_and_number_alone() -> None:
     assert torch.equal(one.revealed, same.revealed)
     assert not torch.equal(one.puzzles.inputs, other.puzzles.inputs)
     assert not torch.equal(one.puzzles.inputs, later.puzzles.inputs)
+
+
+def test_examples_come_from_the_first_training_puzzles_alone() -> None:
+    config = dataclasses.replace(TINY, num_train=3, batch_size=64, reveal_fraction=0.0)
+    objective = LabelObjective(config, TASK)
+    base = training_puzzles(config, TASK, 6, objective)
+    assert torch.equal(base[:].inputs, TASK.puzzles("train")[:3].inputs)
+    givens = {int(count) for count in (base[:].inputs > 1).sum(1)}
+    drawn = example_source(config, base).puzzles(64, torch.Generator().manual_seed(0))
+    assert {int(count) for count in (drawn.inputs > 1).sum(1)} == givens
+    with pytest.raises(
+        InvalidValueError, match=r"at most the number of training puzzles of sudoku4x4, 1,400; got 1,401"
+    ):
+        training_puzzles(dataclasses.replace(config, num_train=1401), TASK, 6, objective)
 
 
 def test_plans_extend_depth_and_reveal_as_often_as_asked() -> None:
