@@ -36,7 +36,7 @@ class Course:
 
 
 def _latent(seed: int) -> VecEnv:
-    setting = Setting(process=Process(task="sudoku9x9"))
+    setting = Setting(process=Process(task="sudoku9x9", reasoner="sudoku9x9"))
     env = LatentVecEnv(setting.training_core(setting.make_core()), AGENTS["ppo"].num_envs)
     env.seed(seed)
     return env

@@ -34,7 +34,8 @@ PROGRAMS = {
     ),
     "ppo on 1000 recorded 9x9 puzzles": (
         "from latent_rl.agents.commands.setting import Process, Setting;"
-        "from latent_rl.agents.sb3.agents import make_agent; s = Setting(process=Process(task='sudoku9x9'));"
+        "from latent_rl.agents.sb3.agents import make_agent;"
+        "s = Setting(process=Process(task='sudoku9x9', reasoner='sudoku9x9'));"
         " make_agent('ppo', s.training_core(s.make_core()), seed=0).learn(4096)"
     ),
 }

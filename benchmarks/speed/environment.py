@@ -21,7 +21,7 @@ def environment(settings: Settings) -> list[Row]:
 
 def environment_of(task: str, settings: Settings) -> list[Row]:
     """The same for one task."""
-    core = Core(task)
+    core = Core(task, reasoner=task)
     native = LatentVecEnv(core, NUM_ENVS)
     single = DummyVecEnv(
         [partial(LatentReasoningEnv, task=core.task, reasoner=core.reasoner, horizon=core.horizon)] * NUM_ENVS

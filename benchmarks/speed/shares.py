@@ -71,7 +71,7 @@ def profile(settings: Settings) -> list[Row]:
     }
     found = rows("training", training, partial(train, settings.pick(4, 1)))
     for kind in ("live", "recorded"):
-        setting = Setting(process=Process(task="sudoku9x9"), recorded=settings.pick(1000, 64))
+        setting = Setting(process=Process(task="sudoku9x9", reasoner="sudoku9x9"), recorded=settings.pick(1000, 64))
         core = setting.make_core()
         model = make_agent("ppo", setting.training_core(core) if kind == "recorded" else core, seed=0)
         timesteps = settings.pick(65_536 if kind == "recorded" else 12_288, 4_096)
@@ -81,7 +81,7 @@ def profile(settings: Settings) -> list[Row]:
             partial(model.learn, timesteps),
             lambda whole, timesteps=timesteps: f"{timesteps / whole:,.0f} steps/s",  # type: ignore[misc]
         )
-    core = Core("sudoku6x6", horizon=16)
+    core = Core("sudoku6x6", reasoner="sudoku6x6", horizon=16)
     solver = Solver(core, two_threshold_rule(core, 0.9, 8), BATCH_SIZE)
     puzzles = first(core.task, "test", settings.pick(2000, 128))
     parts: Parts = {"reasoner": [(TRM, "step")], "policy": [(RulePolicy, "act")]}
