@@ -12,10 +12,32 @@ from latent_rl.tasks.colouring import Colouring, random_edges
 from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.maze.families import perfect, scattered
-from latent_rl.tasks.maze.task import FREE, Maze
+from latent_rl.tasks.maze.task import FREE, Maze, interleaved
 from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.histogram import EXTREME
 from latent_rl.tasks.sudoku.task import Sudoku
+
+_MAZES30 = (
+    Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
+    Maze(
+        "maze30-hard",
+        30,
+        counts=(1000, 200, 1000),
+        min_steps=111,
+        family=scattered,
+        splits=partial(load_bank, "maze30-hard", blank=FREE),
+        environment={"horizon": 128},
+    ),
+    Maze(
+        "maze30-unique",
+        30,
+        counts=(1000, 200, 1000),
+        min_steps=100,
+        max_steps=140,
+        family=perfect,
+        environment={"horizon": 128},
+    ),
+)
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -42,25 +64,9 @@ TASKS: dict[str, Task] = {
         Maze("maze10", 10, environment={"horizon": 32}),
         Maze("maze14", 14, counts=(4000, 500, 1000)),
         Maze("maze20", 20, counts=(2000, 500, 1000)),
-        Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
-        Maze(
-            "maze30-hard",
-            30,
-            counts=(1000, 200, 1000),
-            min_steps=111,
-            family=scattered,
-            splits=partial(load_bank, "maze30-hard", blank=FREE),
-            environment={"horizon": 128},
-        ),
-        Maze(
-            "maze30-unique",
-            30,
-            counts=(1000, 200, 1000),
-            min_steps=100,
-            max_steps=140,
-            family=perfect,
-            environment={"horizon": 128},
-        ),
+        Maze("maze14-scattered", 14, counts=(4000, 500, 1000), min_steps=20, family=scattered),
+        *_MAZES30,
+        Maze("maze30-all", 30, splits=partial(interleaved, _MAZES30), environment={"horizon": 64}),
         Arc("arc1", "arcagi", environment={"horizon": 16}),
         Arc("arc2", "arcagi2", environment={"horizon": 16}),
         Arc("arc1-small", "arcagi", size=8, num_augmentations=31, environment={"horizon": 16}),

@@ -394,3 +394,43 @@ def test_a_file_of_mazes_may_begin_lines_with_walls_and_blanks(tmp_path: Path) -
     csv.write_text("question,answer\n" + f"{TWO_WAYS},{TWO_WAYS}\n")
     with pytest.raises(PuzzleError, match=r"line 2: the answer does not solve"):
         read_puzzles(csv, FIVE)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_the_likely_answer_is_the_likeliest_of_all_shortest_paths(seed: int) -> None:
+    """One by one, against networkx's."""
+    mazes, counts = random_mazes(seed), []
+    log_probs = torch.randn(len(mazes), 36, 6, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    answers, has_one = SMALL.likely_answers(mazes, log_probs)
+    for maze, answer, scores, found in zip(mazes, answers, log_probs, has_one, strict=True):
+        right = [marked(maze, path, 6) for path in shortest_paths(maze, 6)]
+        assert found == bool(right)
+        if right:
+            likely = [scores.gather(1, each[:, None]).sum().item() for each in right]
+            assert torch.equal(answer, right[likely.index(max(likely))])
+        counts.append(len(right))
+    assert max(counts) > 1
+
+
+def test_a_shown_part_of_a_path_stays_in_the_likely_answer() -> None:
+    maze = Maze("maze5", 5).parse(TWO_WAYS)
+    upper, lower = (marked(maze, path, 5) for path in shortest_paths(maze, 5)[:2])
+    for shown, other in ((upper, lower), (lower, upper)):
+        only = ((shown == PATH) & (other != PATH)).nonzero()[0]
+        inputs = maze.clone()
+        inputs[only] = PATH
+        says_other = torch.nn.functional.one_hot(other, 6)[None].float() * 50
+        answers, has_one = Maze("maze5", 5).likely_answers(inputs[None], says_other.log_softmax(-1))
+        assert has_one.all()
+        assert torch.equal(answers[0], shown)
+
+
+def test_all_mazes_of_a_size_come_in_turns() -> None:
+    every, names = make_task("maze30-all"), ("maze30", "maze30-hard", "maze30-unique")
+    found = every.puzzles("validation")
+    assert len(found) == 600
+    for number, name in enumerate(names):
+        theirs = make_task(name).puzzles("validation")
+        assert torch.equal(found[number::3].inputs, theirs[:].inputs)
+        assert every.verify(theirs[:].inputs, theirs[:].labels).all()
