@@ -41,7 +41,6 @@ STAND_INS = {
     "maze14": "maze20",
     "maze30": "maze20",
     "maze30-hard": "maze20",
-    "maze30-unique": "maze20",
 }
 """Tasks that no shipped reasoner is named like, and the shipped one that solves them."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
