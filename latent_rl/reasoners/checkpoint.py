@@ -21,6 +21,7 @@ from latent_rl.config import COUNT, DEPTH, SHARE, check_fields, from_dict
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, lookup, one_line
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
+from latent_rl.reasoners.grid import Grid, GridConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
@@ -43,7 +44,6 @@ STAND_INS = {
     "maze14": "maze20",
     "maze30": "maze20",
     "maze30-hard": "maze20",
-    "maze30-unique": "maze20",
 }
 """Tasks that another shipped reasoner solves than the one named like them: there is none, or it is not as good."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
@@ -51,6 +51,7 @@ ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "hrm": (HRM, HRMConfig),
     "feedforward": (FeedForward, FeedForwardConfig),
     "symbols": (Symbols, SymbolsConfig),
+    "grid": (Grid, GridConfig),
 }
 """Module and config of what a folder can hold, by the name that its `config.json` gives it. To add a network of your
 own, put it here: `module(config)` must make it."""

@@ -58,6 +58,31 @@ class SwiGLU(nn.Module):
         return (self.down.to(x.dtype) @ gated(gate, up)).view_as(x)
 
 
+def gated_product(x: Tensor, gate_up: Tensor) -> Tensor:
+    """silu(x G^T) * (x U^T), [N, width], for G over U, [2 width, d]. Without gradient in two products: over rows of few
+    numbers that do not lie side by side, as the halves of one do, silu takes six times as long on a CPU.
+    """
+    gate_up = gate_up.to(x.dtype)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
+    else:
+        gate, up = (F.linear(x, half) for half in gate_up.chunk(2))
+    return gated(gate, up)
+
+
+class Gated(nn.Module):
+    """y = W_down (silu(W_gate x) * W_up x), without biases, of any inner width."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Parameter(truncated_normal(2 * inner, width, std=width**-0.5))
+        self.down = nn.Parameter(truncated_normal(width, inner, std=inner**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., width] to [..., width]."""
+        return F.linear(gated_product(x, self.gate_up), self.down.to(x.dtype))
+
+
 class Attention(nn.Module):
     """Non-causal self-attention, with or without rotary positions, [B, L, D] to [B, L, D]."""
 

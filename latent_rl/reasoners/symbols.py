@@ -17,7 +17,7 @@ from latent_rl.errors import InvalidValueError
 from latent_rl.randomness import normal_states
 from latent_rl.reasoners.candidates import CELL, FIRST_SYMBOL, Candidates, UnitTables, gathered_sum
 from latent_rl.reasoners.engine import Rows
-from latent_rl.reasoners.layers import gated, rms_norm, truncated_normal
+from latent_rl.reasoners.layers import Gated, gated_product, rms_norm, truncated_normal
 from latent_rl.reasoners.network import Network, RecursionConfig
 from latent_rl.types import Carry, TaskShape
 
@@ -79,31 +79,6 @@ class SymbolsConfig(RecursionConfig):
     def blocks_per_step(self) -> int:
         """Blocks applied one after the other in one supervision step."""
         return self.passes_per_step * self.num_layers
-
-
-def gated_product(x: Tensor, gate_up: Tensor) -> Tensor:
-    """silu(x G^T) * (x U^T), [N, width], for G over U, [2 width, d]. Without gradient in two products: over rows of few
-    numbers that do not lie side by side, as the halves of one do, silu takes six times as long on a CPU.
-    """
-    gate_up = gate_up.to(x.dtype)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
-    else:
-        gate, up = (F.linear(x, half) for half in gate_up.chunk(2))
-    return gated(gate, up)
-
-
-class Gated(nn.Module):
-    """y = W_down (silu(W_gate x) * W_up x), without biases, of any inner width."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.gate_up = nn.Parameter(truncated_normal(2 * inner, width, std=width**-0.5))
-        self.down = nn.Parameter(truncated_normal(width, inner, std=inner**-0.5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., width] to [..., width]."""
-        return F.linear(gated_product(x, self.gate_up), self.down.to(x.dtype))
 
 
 class SymbolBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from functools import partial
 from pathlib import Path
 
 import networkx as nx
@@ -21,7 +22,7 @@ from latent_rl.tasks.maze.bank import make_bank
 from latent_rl.tasks.maze.boards import beside, pack, unpack
 from latent_rl.tasks.maze.drawing import draw_mazes, orbit_keys
 from latent_rl.tasks.maze.families import WALL_SHARE, Family, looped, perfect, scattered
-from latent_rl.tasks.maze.task import FREE, GOAL, PATH, START, WALL, Maze
+from latent_rl.tasks.maze.task import FREE, GOAL, PATH, START, WALL, Maze, interleaved
 from latent_rl.tasks.registry import make_task
 
 SMALL = Maze("maze6", 6, counts=(60, 20, 20), min_steps=6)
@@ -394,3 +395,47 @@ def test_a_file_of_mazes_may_begin_lines_with_walls_and_blanks(tmp_path: Path) -
     csv.write_text("question,answer\n" + f"{TWO_WAYS},{TWO_WAYS}\n")
     with pytest.raises(PuzzleError, match=r"line 2: the answer does not solve"):
         read_puzzles(csv, FIVE)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_the_likely_answer_is_the_likeliest_of_all_shortest_paths(seed: int) -> None:
+    """One by one, against networkx's."""
+    mazes, counts = random_mazes(seed), []
+    log_probs = torch.randn(len(mazes), 36, 6, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    answers, has_one = SMALL.likely_answers(mazes, log_probs)
+    for maze, answer, scores, found in zip(mazes, answers, log_probs, has_one, strict=True):
+        right = [marked(maze, path, 6) for path in shortest_paths(maze, 6)]
+        assert found == bool(right)
+        if right:
+            likely = [scores.gather(1, each[:, None]).sum().item() for each in right]
+            assert torch.equal(answer, right[likely.index(max(likely))])
+        counts.append(len(right))
+    assert max(counts) > 1
+
+
+def test_a_shown_part_of_a_path_stays_in_the_likely_answer() -> None:
+    maze = Maze("maze5", 5).parse(TWO_WAYS)
+    upper, lower = (marked(maze, path, 5) for path in shortest_paths(maze, 5)[:2])
+    for shown, other in ((upper, lower), (lower, upper)):
+        only = ((shown == PATH) & (other != PATH)).nonzero()[0]
+        inputs = maze.clone()
+        inputs[only] = PATH
+        says_other = torch.nn.functional.one_hot(other, 6)[None].float() * 50
+        answers, has_one = Maze("maze5", 5).likely_answers(inputs[None], says_other.log_softmax(-1))
+        assert has_one.all()
+        assert torch.equal(answers[0], shown)
+
+
+def test_mazes_of_several_tasks_come_in_turns() -> None:
+    """The smaller ones with walls around them, that change nothing: their labels are right answers."""
+    five, six = Maze("five", 5, counts=(3, 1, 1), min_steps=5), Maze("six", 6, counts=(5, 1, 1), min_steps=6)
+    both = Maze("both", 6, splits=partial(interleaved, (five, six)))
+    found = both.puzzles("train")[:]
+    assert len(found) == both.num_puzzles("train") == 8
+    assert both.verify(found.inputs, found.labels).all()
+    boards = found.inputs.view(-1, 6, 6)
+    assert torch.equal(boards[:6:2, :5, :5].flatten(1), five.puzzles("train")[:].inputs)
+    assert (boards[:6:2, 5] == WALL).all()
+    assert (boards[:6:2, :, 5] == WALL).all()
+    assert torch.equal(found.inputs[[1, 3, 5, 6, 7]], six.puzzles("train")[:].inputs)

@@ -1,6 +1,8 @@
 """Mazes: rules, symmetries, text."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +17,7 @@ from latent_rl.tasks.grids import constrain_logits, dihedral_maps
 from latent_rl.tasks.maze.boards import Plane, distances, have_several, pack, steps_between
 from latent_rl.tasks.maze.drawing import draw_mazes
 from latent_rl.tasks.maze.families import Family, looped
+from latent_rl.tasks.maze.likely import best_shortest_paths
 from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, WALL, FREE, START, GOAL, PATH = range(6)
@@ -51,6 +54,8 @@ class Maze(Task):
     alphabet = MappingProxyType({"#": WALL, ".": FREE, " ": FREE, "S": START, "G": GOAL, "o": PATH})
     legend = "# for a wall, one of . and blank for a free cell, S, G, or o for the path"
     num_symmetry_draws = 2
+    is_unique = False
+    """There may be several shortest paths; see `latent_rl.training.answers.Searches`."""
     comment = "//"
     """A line that begins with # is a maze."""
 
@@ -182,6 +187,15 @@ class Maze(Task):
         """Bool [B]: there are several shortest paths."""
         return torch.from_numpy(have_several(*_planes(inputs)))
 
+    def likely_answers(self, inputs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest of each maze's shortest paths; see `latent_rl.training.answers.Searches`."""
+        passable = ((inputs != WALL) & (inputs != PAD)).view(-1, self.size, self.size)
+        # A cell that is shown as part of the path must stay that.
+        scores = (log_probs[..., PATH] - log_probs[..., FREE]).masked_fill(inputs == PATH, 1e4).float()
+        start, goal = ((inputs == token).long().argmax(1).numpy() for token in (START, GOAL))
+        path, has_path = best_shortest_paths(passable.numpy(), start, goal, scores.numpy())
+        return torch.where(torch.from_numpy(path), PATH, inputs), torch.from_numpy(has_path)
+
     def any_answer(self, inputs: Tensor) -> Tensor:
         """A shortest path, int64 [L]: walked back from the goal, up where that is as good as left, right, down.
 
@@ -213,6 +227,22 @@ class Maze(Task):
                 " Ask for any_answer."
             )
         return answer
+
+
+def interleaved(tasks: Sequence[Maze], split: Split) -> Puzzles:
+    """The mazes of several tasks, one of each in turn as long as it has any, so that the first few are of all; smaller
+    ones have walls to the right and below."""
+    size = max(task.size for task in tasks)
+    parts = [task.puzzles(split)[:].map(partial(walled, size=size)) for task in tasks]
+    turns = torch.cat([torch.arange(len(part)) for part in parts])
+    return parts[0].concat(*parts[1:]).select(turns.argsort(stable=True))
+
+
+def walled(boards: Tensor, size: int) -> Tensor:
+    """Boards int64 [B, n * n] in the corner of larger ones, [B, size * size], that are walls elsewhere."""
+    side = math.isqrt(boards.shape[1])
+    margin = size - side
+    return F.pad(boards.view(-1, side, side), (0, margin, 0, margin), value=WALL).flatten(1)
 
 
 def _planes(inputs: Tensor) -> tuple[Plane, Plane, Plane]:
