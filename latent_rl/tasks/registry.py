@@ -12,38 +12,10 @@ from latent_rl.tasks.colouring import Colouring, random_edges
 from latent_rl.tasks.files.folder import folder_task
 from latent_rl.tasks.latin import Latin
 from latent_rl.tasks.maze.families import perfect, scattered
-from latent_rl.tasks.maze.task import FREE, Maze, interleaved
+from latent_rl.tasks.maze.task import FREE, Maze
 from latent_rl.tasks.nqueens.task import NQueens
 from latent_rl.tasks.sudoku.histogram import EXTREME
 from latent_rl.tasks.sudoku.task import Sudoku
-
-_MAZES20 = (
-    Maze("maze10", 10, environment={"horizon": 32}),
-    Maze("maze14", 14, counts=(4000, 500, 1000)),
-    Maze("maze20", 20, counts=(2000, 500, 1000)),
-    Maze("maze14-scattered", 14, counts=(4000, 500, 1000), min_steps=20, family=scattered),
-)
-_MAZES30 = (
-    Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
-    Maze(
-        "maze30-hard",
-        30,
-        counts=(1000, 200, 1000),
-        min_steps=111,
-        family=scattered,
-        splits=partial(load_bank, "maze30-hard", blank=FREE),
-        environment={"horizon": 128},
-    ),
-    Maze(
-        "maze30-unique",
-        30,
-        counts=(1000, 200, 1000),
-        min_steps=100,
-        max_steps=140,
-        family=perfect,
-        environment={"horizon": 128},
-    ),
-)
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -67,10 +39,29 @@ TASKS: dict[str, Task] = {
         Colouring("colouring3", 50, 3, random_edges(50, 3, seed=0)),
         Colouring("colouring3-open", 50, 3, random_edges(50, 3, seed=0), (0.8, 0.96), has_one_answer=False),
         Colouring("colouring4", 40, 4, random_edges(40, 4, seed=13)),
-        *_MAZES20,
-        *_MAZES30,
-        Maze("maze20-all", 20, splits=partial(interleaved, _MAZES20)),
-        Maze("maze30-all", 30, splits=partial(interleaved, (*_MAZES20, *_MAZES30))),
+        Maze("maze10", 10, environment={"horizon": 32}),
+        Maze("maze14", 14, counts=(4000, 500, 1000)),
+        Maze("maze20", 20, counts=(2000, 500, 1000)),
+        Maze("maze14-scattered", 14, counts=(4000, 500, 1000), min_steps=20, family=scattered),
+        Maze("maze30", 30, counts=(1000, 200, 1000), environment={"horizon": 128}),
+        Maze(
+            "maze30-hard",
+            30,
+            counts=(1000, 200, 1000),
+            min_steps=111,
+            family=scattered,
+            splits=partial(load_bank, "maze30-hard", blank=FREE),
+            environment={"horizon": 128},
+        ),
+        Maze(
+            "maze30-unique",
+            30,
+            counts=(1000, 200, 1000),
+            min_steps=100,
+            max_steps=140,
+            family=perfect,
+            environment={"horizon": 128},
+        ),
         Arc("arc1", "arcagi", environment={"horizon": 16}),
         Arc("arc2", "arcagi2", environment={"horizon": 16}),
         Arc("arc1-small", "arcagi", size=8, num_augmentations=31, environment={"horizon": 16}),

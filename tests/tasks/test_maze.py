@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-from functools import partial
 from pathlib import Path
 
 import networkx as nx
@@ -22,7 +21,7 @@ from latent_rl.tasks.maze.bank import make_bank
 from latent_rl.tasks.maze.boards import beside, pack, unpack
 from latent_rl.tasks.maze.drawing import draw_mazes, orbit_keys
 from latent_rl.tasks.maze.families import WALL_SHARE, Family, looped, perfect, scattered
-from latent_rl.tasks.maze.task import FREE, GOAL, PATH, START, WALL, Maze, interleaved
+from latent_rl.tasks.maze.task import FREE, GOAL, PATH, START, WALL, Maze
 from latent_rl.tasks.registry import make_task
 
 SMALL = Maze("maze6", 6, counts=(60, 20, 20), min_steps=6)
@@ -425,17 +424,3 @@ def test_a_shown_part_of_a_path_stays_in_the_likely_answer() -> None:
         answers, has_one = Maze("maze5", 5).likely_answers(inputs[None], says_other.log_softmax(-1))
         assert has_one.all()
         assert torch.equal(answers[0], shown)
-
-
-def test_mazes_of_several_tasks_come_in_turns() -> None:
-    """The smaller ones with walls around them, that change nothing: their labels are right answers."""
-    five, six = Maze("five", 5, counts=(3, 1, 1), min_steps=5), Maze("six", 6, counts=(5, 1, 1), min_steps=6)
-    both = Maze("both", 6, splits=partial(interleaved, (five, six)))
-    found = both.puzzles("train")[:]
-    assert len(found) == both.num_puzzles("train") == 8
-    assert both.verify(found.inputs, found.labels).all()
-    boards = found.inputs.view(-1, 6, 6)
-    assert torch.equal(boards[:6:2, :5, :5].flatten(1), five.puzzles("train")[:].inputs)
-    assert (boards[:6:2, 5] == WALL).all()
-    assert (boards[:6:2, :, 5] == WALL).all()
-    assert torch.equal(found.inputs[[1, 3, 5, 6, 7]], six.puzzles("train")[:].inputs)

@@ -1,8 +1,6 @@
 """Mazes: rules, symmetries, text."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -227,22 +225,6 @@ class Maze(Task):
                 " Ask for any_answer."
             )
         return answer
-
-
-def interleaved(tasks: Sequence[Maze], split: Split) -> Puzzles:
-    """The mazes of several tasks, one of each in turn as long as it has any, so that the first few are of all; smaller
-    ones have walls to the right and below."""
-    size = max(task.size for task in tasks)
-    parts = [task.puzzles(split)[:].map(partial(walled, size=size)) for task in tasks]
-    turns = torch.cat([torch.arange(len(part)) for part in parts])
-    return parts[0].concat(*parts[1:]).select(turns.argsort(stable=True))
-
-
-def walled(boards: Tensor, size: int) -> Tensor:
-    """Boards int64 [B, n * n] in the corner of larger ones, [B, size * size], that are walls elsewhere."""
-    side = math.isqrt(boards.shape[1])
-    margin = size - side
-    return F.pad(boards.view(-1, side, side), (0, margin, 0, margin), value=WALL).flatten(1)
 
 
 def _planes(inputs: Tensor) -> tuple[Plane, Plane, Plane]:
