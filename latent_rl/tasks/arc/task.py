@@ -19,6 +19,7 @@ from latent_rl.storage.identifiers import BLANK
 from latent_rl.tasks.arc.data import ArcTask, Pair
 from latent_rl.tasks.arc.files import load_arc
 from latent_rl.tasks.arc.grids import (
+    EVERY_TURN,
     MAX_SIDE,
     Augmentations,
     Grid,
@@ -110,7 +111,8 @@ class Arc(Labelled):
         name: the task's.
         version: see `load_arc`.
         size: side of the canvas; tasks with a larger grid are left out.
-        num_augmentations: how many of each task, at most, beside the plain view.
+        num_augmentations: how many of each task, at most, beside the plain view; None for the 8 turns in the task's own
+            colours, which are all that there is to see for a network to which colours are alike.
         seed: draws augmentations and shifts.
         identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
             then give the augmentations, too, and tasks without an id are left out.
@@ -128,14 +130,14 @@ class Arc(Labelled):
         name: str,
         version: str | Path,
         size: int = MAX_SIDE,
-        num_augmentations: int = 1000,
+        num_augmentations: int | None = 1000,
         seed: int = 0,
         identifiers: list[str] | None = None,
         environment: Mapping[str, Any] | None = None,
     ) -> None:
         if not 1 <= size <= MAX_SIDE:
             raise InvalidValueError(f"the canvas of ARC must have a side in 1..{MAX_SIDE}; got {size}.")
-        if num_augmentations < 0:
+        if num_augmentations is not None and num_augmentations < 0:
             raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
         self.name = name
         self.version = version
@@ -183,12 +185,14 @@ class Arc(Labelled):
         riddles: list[Riddle] = []
         first_id = 1  # 0 is the public code's blank puzzle
         for task, split in self._tasks:
-            if self._identifiers is None:
-                random = np.random.default_rng([self.seed, _seed_of(task.name)])
-                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
-            else:
+            if self._identifiers is not None:
                 first_id = places[task.name]
                 augmentations = Augmentations.of_names(task.name, map(names.__getitem__, range(first_id, len(names))))
+            elif self.num_augmentations is None:
+                augmentations = EVERY_TURN
+            else:
+                random = np.random.default_rng([self.seed, _seed_of(task.name)])
+                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
             riddles.append(Riddle(task, augmentations, first_id, split))
             first_id += len(augmentations)
         return tuple(riddles)
