@@ -61,11 +61,6 @@ class ColoursConfig(RecursionConfig):
                 raise InvalidValueError(
                     f"ColoursConfig.{name} must be a multiple of {divisor}; got {getattr(self, name)}."
                 )
-        if self.num_special > self.num_channels:
-            raise InvalidValueError(
-                f"ColoursConfig.num_special must leave a colour of the {self.vocab_size} tokens; got"
-                f" {self.num_special}."
-            )
         if bool(self.num_puzzle_ids) != bool(self.puzzle_width):
             raise InvalidValueError(
                 "num_puzzle_ids and puzzle_width must be both 0 or both positive; got"
@@ -176,11 +171,19 @@ class Colours(Network):
     Args:
         config: the shape.
         compute_dtype: see `Network`.
+
+    Raises:
+        InvalidValueError: all tokens are special.
     """
 
     config: ColoursConfig
 
     def __init__(self, config: ColoursConfig, compute_dtype: torch.dtype | None = None) -> None:
+        if config.num_special > config.num_channels:
+            raise InvalidValueError(
+                f"ColoursConfig.num_special must leave a colour of the {config.vocab_size} tokens; got"
+                f" {config.num_special}."
+            )
         super().__init__(config, compute_dtype)
         size, width = math.isqrt(config.seq_len), config.width
         self.holds = nn.Parameter(truncated_normal(2, width, std=1.0))

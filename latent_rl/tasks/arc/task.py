@@ -97,7 +97,7 @@ class Arc(Labelled):
 
     A reasoner never sees the demonstrations beside the test input: it learns each task, under each of its augmentations
     (colours, turns), as a puzzle embedding. Training puzzles are the demonstrations of all tasks and the test pairs of
-    training tasks, in all views, shifted on the canvas in all but the plain view. Test puzzles are the test pairs of
+    training tasks, in all views, shifted on the canvas in those that are drawn. Test puzzles are the test pairs of
     evaluation tasks, in the plain view; see `arc_vote` for the others. Validation puzzles are the test pairs of every
     fifth training task.
 
@@ -112,7 +112,7 @@ class Arc(Labelled):
         version: see `load_arc`.
         size: side of the canvas; tasks with a larger grid are left out.
         num_augmentations: how many of each task, at most, beside the plain view; None for the 8 turns in the task's own
-            colours, which are all that there is to see for a network to which colours are alike.
+            colours, all in the canvas's corner: views for a network to which colours are alike.
         seed: draws augmentations and shifts.
         identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
             then give the augmentations, too, and tasks without an id are left out.
@@ -285,7 +285,7 @@ class Arc(Labelled):
         order = np.argsort(view, kind="stable")
         pair, view = pair[order], view[order].astype(np.int32)
         shift = np.random.default_rng(self.seed).random((len(pair), 2), dtype=np.float32)
-        shift[view == 0] = 0
+        shift[(view == 0) | (self.num_augmentations is None)] = 0
         return AugmentedPuzzles(posed, pair, view, shift, self.size)
 
     @cached_property
