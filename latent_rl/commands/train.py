@@ -70,8 +70,8 @@ class Train:
     architecture: Annotated[str, one_of(OPTIONS)] = "trm"
     """The network: "trm" (one that recurses), "hrm" (two, one for the latent and one for the answer), "feedforward"
     (one pass without recursion, to compare with a trm), "symbols" (a trm's recursion over candidates, for tasks that
-    are given by units of cells) or "grid" (the same over open cells, for mazes). Some options depend on it:
-    --architecture hrm --help."""
+    are given by units of cells), "grid" (the same over open cells, for mazes) or "colours" (over cells and colours, all
+    colours alike, for ARC). Some options depend on it: --architecture hrm --help."""
     network: NetworkConfig
     num_puzzle_positions: Annotated[int, Range(0, 2**16)] | None = None
     """P, positions for the puzzles' embeddings, if they have ids; default 1, 0 for no embeddings."""

@@ -214,21 +214,35 @@ class CellNetwork(Network, ABC):
 
     def _embed_puzzle(self, puzzle_ids: Tensor | None, batch_size: int) -> Tensor:
         config = self.config
-        if puzzle_ids is None:
-            puzzle_ids = torch.zeros(batch_size, dtype=torch.int64, device=self.embed_puzzles.device)
-        elif puzzle_ids.dtype != torch.int64 or puzzle_ids.shape != (batch_size,):
-            raise InvalidValueError(
-                f"puzzle_ids must be int64 [{batch_size}]; got {puzzle_ids.dtype} {list(puzzle_ids.shape)}."
-            )
-        elif not bool(((puzzle_ids >= 0) & (puzzle_ids < config.num_puzzle_ids)).all()):
-            raise InvalidValueError(
-                f"puzzle_ids must be in 0..{config.num_puzzle_ids - 1}; got {puzzle_ids.tolist()}."
-                " Puzzles that the reasoner was not trained on have no embedding."
-            )
-        # Sparse: there can be a million rows, of which the batch looks up a few.
-        flat = F.embedding(puzzle_ids, self.embed_puzzles, sparse=True)
+        flat = look_up_puzzles(self.embed_puzzles, puzzle_ids, batch_size)
         flat = F.pad(flat, (0, config.num_puzzle_positions * config.width - config.puzzle_width))
         return self._arranged(flat.view(batch_size, config.num_puzzle_positions, config.width))
+
+
+def look_up_puzzles(table: Tensor, puzzle_ids: Tensor | None, batch_size: int) -> Tensor:
+    """The embeddings of puzzles, [B, width], with a gradient that is sparse in the table's rows.
+
+    Args:
+        table: [N, width].
+        puzzle_ids: int64 [B], by default 0.
+        batch_size: B.
+
+    Raises:
+        InvalidValueError: puzzle_ids are not int64 [B] of known puzzles.
+    """
+    if puzzle_ids is None:
+        puzzle_ids = torch.zeros(batch_size, dtype=torch.int64, device=table.device)
+    elif puzzle_ids.dtype != torch.int64 or puzzle_ids.shape != (batch_size,):
+        raise InvalidValueError(
+            f"puzzle_ids must be int64 [{batch_size}]; got {puzzle_ids.dtype} {list(puzzle_ids.shape)}."
+        )
+    elif not bool(((puzzle_ids >= 0) & (puzzle_ids < len(table))).all()):
+        raise InvalidValueError(
+            f"puzzle_ids must be in 0..{len(table) - 1}; got {puzzle_ids.tolist()}."
+            " Puzzles that the reasoner was not trained on have no embedding."
+        )
+    # Sparse: there can be a million rows, of which the batch looks up a few.
+    return F.embedding(puzzle_ids, table, sparse=True)
 
 
 def update_latent(

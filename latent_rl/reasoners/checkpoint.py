@@ -20,6 +20,7 @@ from torch import Tensor
 from latent_rl.config import COUNT, DEPTH, SHARE, check_fields, from_dict
 from latent_rl.errors import CheckpointError, LatentRLError, UnknownNameError, lookup, one_line
 from latent_rl.reasoners.base import ReasonerModule
+from latent_rl.reasoners.colours import Colours, ColoursConfig
 from latent_rl.reasoners.feedforward import FeedForward, FeedForwardConfig
 from latent_rl.reasoners.grid import Grid, GridConfig
 from latent_rl.reasoners.hrm import HRM, HRMConfig
@@ -52,6 +53,7 @@ ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
     "feedforward": (FeedForward, FeedForwardConfig),
     "symbols": (Symbols, SymbolsConfig),
     "grid": (Grid, GridConfig),
+    "colours": (Colours, ColoursConfig),
 }
 """Module and config of what a folder can hold, by the name that its `config.json` gives it. To add a network of your
 own, put it here: `module(config)` must make it."""

@@ -65,6 +65,7 @@ TASKS: dict[str, Task] = {
         Arc("arc1", "arcagi", environment={"horizon": 16}),
         Arc("arc2", "arcagi2", environment={"horizon": 16}),
         Arc("arc1-small", "arcagi", size=8, num_augmentations=31, environment={"horizon": 16}),
+        Arc("arc1-small-turned", "arcagi", size=8, num_augmentations=None, environment={"horizon": 16}),
     )
 }
 

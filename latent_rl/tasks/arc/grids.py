@@ -79,6 +79,10 @@ def signature(grid: Grid) -> tuple[int, ...]:
     return (*sorted(grid.shape), background, *sorted(counts))
 
 
+EVERY_TURN = Augmentations(np.arange(8, dtype=np.uint8), np.tile(np.arange(NUM_COLOURS, dtype=np.uint8), (8, 1)))
+"""The 8 symmetries of the square, in the plain colours."""
+
+
 def draw_augmentations(used: np.ndarray, count: int, random: np.random.Generator) -> Augmentations:
     """Draw up to `count` augmentations beside the plain view that differ from it and from each other.
 

@@ -19,6 +19,7 @@ from latent_rl.storage.identifiers import BLANK
 from latent_rl.tasks.arc.data import ArcTask, Pair
 from latent_rl.tasks.arc.files import load_arc
 from latent_rl.tasks.arc.grids import (
+    EVERY_TURN,
     MAX_SIDE,
     Augmentations,
     Grid,
@@ -96,7 +97,7 @@ class Arc(Labelled):
 
     A reasoner never sees the demonstrations beside the test input: it learns each task, under each of its augmentations
     (colours, turns), as a puzzle embedding. Training puzzles are the demonstrations of all tasks and the test pairs of
-    training tasks, in all views, shifted on the canvas in all but the plain view. Test puzzles are the test pairs of
+    training tasks, in all views, shifted on the canvas in those that are drawn. Test puzzles are the test pairs of
     evaluation tasks, in the plain view; see `arc_vote` for the others. Validation puzzles are the test pairs of every
     fifth training task.
 
@@ -110,7 +111,8 @@ class Arc(Labelled):
         name: the task's.
         version: see `load_arc`.
         size: side of the canvas; tasks with a larger grid are left out.
-        num_augmentations: how many of each task, at most, beside the plain view.
+        num_augmentations: how many of each task, at most, beside the plain view; None for the 8 turns in the task's own
+            colours, all in the canvas's corner: views for a network to which colours are alike.
         seed: draws augmentations and shifts.
         identifiers: what the puzzle ids mean to the reasoner that is asked, if it was trained under other ones; they
             then give the augmentations, too, and tasks without an id are left out.
@@ -128,14 +130,14 @@ class Arc(Labelled):
         name: str,
         version: str | Path,
         size: int = MAX_SIDE,
-        num_augmentations: int = 1000,
+        num_augmentations: int | None = 1000,
         seed: int = 0,
         identifiers: list[str] | None = None,
         environment: Mapping[str, Any] | None = None,
     ) -> None:
         if not 1 <= size <= MAX_SIDE:
             raise InvalidValueError(f"the canvas of ARC must have a side in 1..{MAX_SIDE}; got {size}.")
-        if num_augmentations < 0:
+        if num_augmentations is not None and num_augmentations < 0:
             raise InvalidValueError(f"the number of augmentations must not be negative; got {num_augmentations}.")
         self.name = name
         self.version = version
@@ -183,12 +185,14 @@ class Arc(Labelled):
         riddles: list[Riddle] = []
         first_id = 1  # 0 is the public code's blank puzzle
         for task, split in self._tasks:
-            if self._identifiers is None:
-                random = np.random.default_rng([self.seed, _seed_of(task.name)])
-                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
-            else:
+            if self._identifiers is not None:
                 first_id = places[task.name]
                 augmentations = Augmentations.of_names(task.name, map(names.__getitem__, range(first_id, len(names))))
+            elif self.num_augmentations is None:
+                augmentations = EVERY_TURN
+            else:
+                random = np.random.default_rng([self.seed, _seed_of(task.name)])
+                augmentations = draw_augmentations(task.used_colours, self.num_augmentations, random)
             riddles.append(Riddle(task, augmentations, first_id, split))
             first_id += len(augmentations)
         return tuple(riddles)
@@ -281,7 +285,7 @@ class Arc(Labelled):
         order = np.argsort(view, kind="stable")
         pair, view = pair[order], view[order].astype(np.int32)
         shift = np.random.default_rng(self.seed).random((len(pair), 2), dtype=np.float32)
-        shift[view == 0] = 0
+        shift[(view == 0) | (self.num_augmentations is None)] = 0
         return AugmentedPuzzles(posed, pair, view, shift, self.size)
 
     @cached_property
