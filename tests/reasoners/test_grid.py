@@ -161,15 +161,15 @@ def test_a_checkpoint_computes_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batching", ["episodes", "replacement"])
-def test_it_learns_small_mazes(tmp_path: Path, batching: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """5x5 in half a minute."""
+def test_it_learns_small_mazes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """5x5 in a minute, as the shipped ones are trained."""
     task = Maze("maze5", 5, counts=(100, 20, 20), min_steps=5)
     monkeypatch.setitem(TASKS, task.name, task)
     torch.manual_seed(0)
     training = TrainConfig(
         task=task.name, num_batches=300, batch_size=32, muon_lr=5e-3, warmup_steps=20, ema=0.9, num_validation=20,
-        validate_every=300, validation_steps=4, batching=batching, reveal_fraction=0.0, answers="nearest",
+        validate_every=300, validation_steps=4, batching="replacement", leaves="solved", extended_depth=8,
+        reveal_fraction=0.0, answers="nearest",
     )  # fmt: skip
     config = GridConfig(vocab_size=6, seq_len=25, width=16, num_latent_updates=5, num_supervision_steps=4)
     trained = train(training, Grid(config, torch.float32), tmp_path)
@@ -177,6 +177,7 @@ def test_it_learns_small_mazes(tmp_path: Path, batching: str, monkeypatch: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # which torch itself reads as it traces
 def test_compiled_code_computes_the_same() -> None:
     """Gradients, too, on boards with other numbers of open cells than the first."""
     for start in (0, 7):
