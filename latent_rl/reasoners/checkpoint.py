@@ -44,7 +44,6 @@ STAND_INS = {
     "latin9": "latin12",
     "maze14": "maze20",
     "maze30": "maze20",
-    "maze30-hard": "maze20",
 }
 """Tasks that another shipped reasoner solves than the one named like them: there is none, or it is not as good."""
 ARCHITECTURES: dict[str, tuple[type[ReasonerModule], type[Any]]] = {
