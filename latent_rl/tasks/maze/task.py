@@ -15,7 +15,6 @@ from latent_rl.tasks.grids import constrain_logits, dihedral_maps
 from latent_rl.tasks.maze.boards import Plane, distances, have_several, pack, steps_between
 from latent_rl.tasks.maze.drawing import draw_mazes
 from latent_rl.tasks.maze.families import Family, looped
-from latent_rl.tasks.maze.likely import best_shortest_paths
 from latent_rl.types import Puzzles, PuzzleSource, Symmetry
 
 PAD, WALL, FREE, START, GOAL, PATH = range(6)
@@ -187,6 +186,8 @@ class Maze(Task):
 
     def likely_answers(self, inputs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest of each maze's shortest paths; see `latent_rl.training.answers.Searches`."""
+        from latent_rl.tasks.maze.likely import best_shortest_paths
+
         passable = ((inputs != WALL) & (inputs != PAD)).view(-1, self.size, self.size)
         # A cell that is shown as part of the path must stay that.
         scores = (log_probs[..., PATH] - log_probs[..., FREE]).masked_fill(inputs == PATH, 1e4).float()
