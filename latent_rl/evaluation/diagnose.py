@@ -143,6 +143,7 @@ def diagnose(reasoner: Reasoner, task: Task, puzzles: PuzzleSource, num_steps: i
     Raises:
         InvalidValueError: the reasoner does not fit the task, or the number of steps is below 1.
     """
+    reasoner = fitted(reasoner, task)
     measures, passes = measure_steps(reasoner, task, puzzles, num_steps, batch_size)
     steps = [StepRow(step=s, passes=s * passes, **each.means()) for s, each in enumerate(measures, 1)]
     sweep = [guidance_row(reasoner, task, puzzles, w, batch_size) for w in SWEEP]

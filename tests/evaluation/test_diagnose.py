@@ -14,6 +14,8 @@ from latent_rl.evaluation.diagnose import Diagnosis, diagnose
 from latent_rl.evaluation.fixed_steps import evaluate_fixed, unroll
 from latent_rl.evaluation.report import print_diagnosis, write_diagnosis
 from latent_rl.improvement import advantage_margin
+from latent_rl.reasoners.checkpoint import load_reasoner
+from latent_rl.tasks.base import first
 
 BASE = TASK.puzzles("test")[:20]
 
@@ -57,6 +59,17 @@ def test_steps_agree_with_the_evaluation_and_the_operator() -> None:
     at_six = evaluate_fixed(reasoner, TASK, BASE, 6).solved_rate[-1].item()
     plain_row = diagnosis.sweep[2]
     assert plain_row.readout_solved_rate == plain_row.fed_back_solved_rate == pytest.approx(at_six)
+
+
+def test_a_reasoner_of_another_size_is_made_to_fit() -> None:
+    reasoner = load_reasoner("sudoku9x9-extreme")
+    puzzles = first(TASK, "validation", 16)
+    found = diagnose(reasoner, TASK, puzzles, 4)
+    assert found.steps[-1].solved_rate == pytest.approx(
+        float(evaluate_fixed(reasoner, TASK, puzzles, 4).solved_rate[-1])
+    )
+    assert found.steps[-1].solved_rate > 0.9
+    assert all(row.readout_solved_rate > 0.9 for row in found.sweep)
 
 
 def test_noise_is_not_called_progress_and_harm_is_called_harm() -> None:
