@@ -17,8 +17,8 @@ from latent_rl.config import DERIVED, SIZE, Range
 from latent_rl.errors import InvalidValueError
 from latent_rl.reasoners.cells import look_up_puzzles, run_blocks, update_latent
 from latent_rl.reasoners.engine import Rows
-from latent_rl.reasoners.layers import gated, rms_norm, truncated_normal
-from latent_rl.reasoners.network import Network, RecursionConfig
+from latent_rl.reasoners.layers import PooledHalt, gated, rms_norm, truncated_normal
+from latent_rl.reasoners.network import Network, VectorsConfig
 from latent_rl.reasoners.symbols import IMPOSSIBLE, gated_product
 from latent_rl.types import Carry
 
@@ -30,13 +30,11 @@ LONGEST_WAVE = 30.0
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ColoursConfig(RecursionConfig):
+class ColoursConfig(VectorsConfig):
     """Shape of a colour network. Defaults: 20,000 weights beside the puzzle embeddings."""
 
     width: Annotated[int, SIZE] = 32
     """d, numbers for each cell and colour."""
-    num_layers: Annotated[int, Range(1, 1024)] = 1
-    """Blocks in the network."""
     num_heads: Annotated[int, SIZE] = 4
     """Ways in which a cell looks at the others."""
     head_width: Annotated[int, SIZE] = 16
@@ -76,16 +74,6 @@ class ColoursConfig(RecursionConfig):
     def state_size(self) -> int:
         """L C d; see `NetworkConfig.state_size`."""
         return self.seq_len * self.num_channels * self.width
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks with weights of their own."""
-        return self.num_layers
-
-    @property
-    def blocks_per_step(self) -> int:
-        """Blocks applied one after the other in one supervision step."""
-        return self.passes_per_step * self.num_layers
 
 
 def square_rotations(size: int, head_width: int) -> tuple[Tensor, Tensor]:
@@ -198,9 +186,7 @@ class Colours(Network):
         self.initial = nn.Buffer(truncated_normal(2, width, std=1.0))
         self.blocks = nn.ModuleList(ColourBlock(config) for _ in range(config.num_layers))
         self.head = nn.Parameter(truncated_normal(width, std=width**-0.5))
-        self.halt_head = nn.Linear(2 * width, 1)
-        nn.init.zeros_(self.halt_head.weight)
-        nn.init.constant_(self.halt_head.bias, -5.0)
+        self.halt_head = PooledHalt(width)
 
     def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
         """One fixed random vector per state, at every cell and colour."""
@@ -242,4 +228,4 @@ class Colours(Network):
     def judge(self, answer: Tensor) -> tuple[Tensor, None]:
         """A linear readout of the mean and maximum over all cells and colours; see `Network.judge`."""
         states = answer.unflatten(2, (self.config.num_channels, -1)).flatten(1, 2).float()
-        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
+        return self.halt_head(states), None

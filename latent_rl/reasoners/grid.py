@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from latent_rl.config import SIZE, Range
 from latent_rl.errors import InvalidValueError
-from latent_rl.randomness import normal_states
 from latent_rl.reasoners.engine import Rows
-from latent_rl.reasoners.layers import Gated, gated_product, rms_norm, truncated_normal
-from latent_rl.reasoners.network import Network, RecursionConfig
+from latent_rl.reasoners.layers import Gated, PooledHalt, gated_product, rms_norm, truncated_normal
+from latent_rl.reasoners.network import Network, VectorsConfig, random_carry
 from latent_rl.types import Carry, TaskShape
 
 CERTAIN = 1e4
@@ -29,7 +28,7 @@ NUM_DIRECTIONS = 4
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class GridConfig(RecursionConfig):
+class GridConfig(VectorsConfig):
     """Shape of a grid network, and the board it is for. Defaults: 10,000 parameters on mazes."""
 
     wall_token: Annotated[int, Range(0, 2**16)] = 1
@@ -38,23 +37,11 @@ class GridConfig(RecursionConfig):
     """d, numbers for each cell."""
     expansion: Annotated[float, Range(1, 64)] = 2.0
     """Inner width of the SwiGLU on every cell, as a multiple of d."""
-    num_layers: Annotated[int, Range(1, 1024)] = 1
-    """Blocks in the network."""
 
     @property
     def state_size(self) -> int:
         """L d; see `NetworkConfig.state_size`."""
         return self.seq_len * self.width
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks with weights of their own."""
-        return self.num_layers
-
-    @property
-    def blocks_per_step(self) -> int:
-        """Blocks applied one after the other in one supervision step."""
-        return self.passes_per_step * self.num_layers
 
 
 @dataclass(frozen=True)
@@ -162,9 +149,7 @@ class Grid(Network):
         self.initial = nn.Buffer(truncated_normal(2, width, std=1.0))
         self.blocks = nn.ModuleList(GridBlock(config) for _ in range(config.num_layers))
         self.head = nn.Parameter(truncated_normal(config.vocab_size, width, std=width**-0.5))
-        self.halt_head = nn.Linear(2 * width, 1)
-        nn.init.zeros_(self.halt_head.weight)
-        nn.init.constant_(self.halt_head.bias, -5.0)
+        self.halt_head = PooledHalt(width)
 
     def resized(self, shape: TaskShape) -> Self | None:
         """The same weights on another square board with the same tokens; see `Resizable`."""
@@ -178,12 +163,9 @@ class Grid(Network):
         return twin.requires_grad_(False).eval().to(self.head.device)
 
     def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
-        """Normal noise around one fixed vector per state, normed: a function of each row's key alone."""
-        config, device = self.config, self.head.device
+        """Normal noise around one fixed vector per state; see `random_carry`."""
         keys = torch.arange(batch_size) if keys is None else keys
-        noise = normal_states(keys.cpu(), 2 * config.state_size).view(batch_size, 2, -1, config.width)
-        answer, latent = rms_norm((noise.to(device) + self.initial[:, None]).to(self.compute_dtype)).unbind(1)
-        return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
+        return random_carry(self.config, self.initial, self.compute_dtype, keys)
 
     def embed(self, rows: Rows) -> OpenCells:
         """What is open, with its tokens; see `Network.embed`."""
@@ -228,4 +210,4 @@ class Grid(Network):
     def judge(self, answer: Tensor) -> tuple[Tensor, None]:
         """A linear readout of the cells' mean and maximum; see `Network.judge`."""
         states = answer.float()
-        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
+        return self.halt_head(states), None

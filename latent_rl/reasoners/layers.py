@@ -83,6 +83,19 @@ class Gated(nn.Module):
         return F.linear(gated_product(x, self.gate_up), self.down.to(x.dtype))
 
 
+class PooledHalt(nn.Linear):
+    """The halt logit, float32 [B], from the mean and the maximum of states [B, P, d]; at first it never halts."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(2 * width, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.constant_(self.bias, -5.0)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """A linear readout of what all states have in common."""
+        return super().forward(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1)
+
+
 class Attention(nn.Module):
     """Non-causal self-attention, with or without rotary positions, [B, L, D] to [B, L, D]."""
 

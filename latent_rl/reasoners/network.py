@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from latent_rl.config import DEPTH, DERIVED, SIZE, check_fields
+from latent_rl.config import DEPTH, DERIVED, SIZE, Range, check_fields
 from latent_rl.errors import InvalidValueError
+from latent_rl.randomness import normal_states
 from latent_rl.reasoners.base import ReasonerModule
 from latent_rl.reasoners.engine import Engine, Recursion, Rows, best_compute_dtype
+from latent_rl.reasoners.layers import rms_norm
 from latent_rl.types import Carry, ReasonerOutput
 
 
@@ -77,6 +79,40 @@ class RecursionConfig(NetworkConfig, ABC):
     def passes(self, num_latent_updates: int) -> int:
         """T * (n + 1); see `NetworkConfig.passes`."""
         return self.num_cycles * (num_latent_updates + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorsConfig(RecursionConfig, ABC):
+    """What describes a network that keeps small vectors, and updates latent and answer by the same blocks."""
+
+    num_layers: Annotated[int, Range(1, 1024)] = 1
+    """Blocks in the network."""
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks with weights of their own."""
+        return self.num_layers
+
+    @property
+    def blocks_per_step(self) -> int:
+        """Blocks applied one after the other in one supervision step."""
+        return self.passes_per_step * self.num_layers
+
+
+def random_carry(config: VectorsConfig, initial: Tensor, dtype: torch.dtype, keys: Tensor) -> Carry:
+    """Normal noise around one fixed vector per state, normed: a function of each row's key alone.
+
+    Args:
+        config: of the network.
+        initial: float32 [2, d], the vectors of the answer and of the latent, on the network's device.
+        dtype: of the states.
+        keys: int64 [B].
+    """
+    count, device = len(keys), initial.device
+    noise = normal_states(keys.cpu(), 2 * config.state_size).view(count, 2, -1, config.width)
+    states = rms_norm((noise.to(device) + initial[:, None]).to(dtype))
+    answer, latent = states.view(count, 2, config.seq_len, -1).unbind(1)
+    return Carry(answer, latent, torch.zeros(count, config.seq_len, dtype=torch.int64, device=device))
 
 
 class Network(ReasonerModule, ABC):

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from latent_rl.config import DERIVED, SIZE, Range
 from latent_rl.errors import InvalidValueError
-from latent_rl.randomness import normal_states
 from latent_rl.reasoners.candidates import CELL, FIRST_SYMBOL, Candidates, UnitTables, gathered_sum
 from latent_rl.reasoners.engine import Rows
-from latent_rl.reasoners.layers import Gated, gated_product, rms_norm, truncated_normal
-from latent_rl.reasoners.network import Network, RecursionConfig
+from latent_rl.reasoners.layers import Gated, PooledHalt, gated_product, rms_norm, truncated_normal
+from latent_rl.reasoners.network import Network, VectorsConfig, random_carry
 from latent_rl.types import Carry, TaskShape
 
 IMPOSSIBLE = -1e4
@@ -27,7 +26,7 @@ IMPOSSIBLE = -1e4
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SymbolsConfig(RecursionConfig):
+class SymbolsConfig(VectorsConfig):
     """Shape of a symbol network, and the board it is for. Defaults: 17,000 parameters on Sudoku."""
 
     units: Annotated[Mapping[str, tuple[tuple[int, ...], ...]], DERIVED] = field(default_factory=dict)
@@ -38,8 +37,6 @@ class SymbolsConfig(RecursionConfig):
     """d, numbers for each candidate, and of what it sends to its units and its cell."""
     expansion: Annotated[float, Range(1, 64)] = 2.0
     """Inner width of the SwiGLU on every candidate, as a multiple of d."""
-    num_layers: Annotated[int, Range(1, 1024)] = 1
-    """Blocks in the network."""
 
     def __post_init__(self) -> None:
         """Check types and ranges, and that the units are of this board."""
@@ -69,16 +66,6 @@ class SymbolsConfig(RecursionConfig):
     def state_size(self) -> int:
         """L S d; see `NetworkConfig.state_size`."""
         return self.seq_len * self.num_symbols * self.width
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks with weights of their own."""
-        return self.num_layers
-
-    @property
-    def blocks_per_step(self) -> int:
-        """Blocks applied one after the other in one supervision step."""
-        return self.passes_per_step * self.num_layers
 
 
 class SymbolBlock(nn.Module):
@@ -147,9 +134,7 @@ class Symbols(Network):
         self.tables = UnitTables(config.seq_len, config.num_symbols, config.units)
         self.blocks = nn.ModuleList(SymbolBlock(config) for _ in range(config.num_layers))
         self.head = nn.Parameter(truncated_normal(width, std=width**-0.5))
-        self.halt_head = nn.Linear(2 * width, 1)
-        nn.init.zeros_(self.halt_head.weight)
-        nn.init.constant_(self.halt_head.bias, -5.0)
+        self.halt_head = PooledHalt(width)
 
     def resized(self, shape: TaskShape) -> Self | None:
         """The same weights on another board, if its units have no other names; see `Resizable`."""
@@ -163,13 +148,9 @@ class Symbols(Network):
         return twin.requires_grad_(False).eval().to(self.head.device)
 
     def initial_carry(self, batch_size: int, keys: Tensor | None = None) -> Carry:
-        """Normal noise around one fixed vector per state, normed: a function of each row's key alone."""
-        config, device = self.config, self.head.device
+        """Normal noise around one fixed vector per state; see `random_carry`."""
         keys = torch.arange(batch_size) if keys is None else keys
-        noise = normal_states(keys.cpu(), 2 * config.state_size).view(batch_size, 2, -1, config.width)
-        states = rms_norm((noise.to(device) + self.initial[:, None]).to(self.compute_dtype))
-        answer, latent = states.view(batch_size, 2, self.seq_len, -1).unbind(1)
-        return Carry(answer, latent, torch.zeros(batch_size, self.seq_len, dtype=torch.int64, device=device))
+        return random_carry(self.config, self.initial, self.compute_dtype, keys)
 
     def embed(self, rows: Rows) -> Candidates:
         """What is open; see `Network.embed`."""
@@ -210,4 +191,4 @@ class Symbols(Network):
     def judge(self, answer: Tensor) -> tuple[Tensor, None]:
         """A linear readout of the candidates' mean and maximum; see `Network.judge`."""
         states = answer.unflatten(2, (self.config.num_symbols, -1)).flatten(1, 2).float()
-        return self.halt_head(torch.cat([states.mean(1), states.amax(1)], dim=-1)).squeeze(-1), None
+        return self.halt_head(states), None
