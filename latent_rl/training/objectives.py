@@ -128,9 +128,9 @@ class LabelObjective:
 
 
 @dataclass(frozen=True)
-class RewardObjective:
-    """Raise the environment's reward: every step's readout is a policy whose policy gradient is followed, see
-    `policy_objective`, with `entropy_weight` times its entropy. Puzzles with a label learn that instead.
+class JudgedObjective:
+    """What the objectives have in common that ask the verifier: the known answer is the target of every step, so that
+    the reasoner gets there in fewer of them, and right is what is accepted.
 
     Attributes:
         config: how to train.
@@ -140,8 +140,6 @@ class RewardObjective:
         InvalidValueError: the task has no rules.
     """
 
-    needs_answers: ClassVar[bool] = False
-    searches: ClassVar[bool] = False
     config: TrainConfig
     task: Task
 
@@ -149,12 +147,22 @@ class RewardObjective:
         check_rules(self.config, self.task)
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
-        """See `Objective.path`: the label at every step, 0 where it is not known."""
-        return at_every_step(puzzles.labels, num_steps)
+        """See `Objective.path`: the answer at every step, 0 where it is not known."""
+        return puzzles.labels[:, None].expand(-1, num_steps, -1)
 
     def is_right(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
         """See `Objective.is_right`; the verifier says so."""
-        return says_accepted(self.task, puzzles, output)
+        return is_accepted(self.task, puzzles.inputs, said(self.task, puzzles.inputs, output.conditional_logits))
+
+
+@dataclass(frozen=True)
+class RewardObjective(JudgedObjective):
+    """Raise the environment's reward: every step's readout is a policy whose policy gradient is followed, see
+    `policy_objective`, with `entropy_weight` times its entropy. Puzzles with a label learn that instead.
+    """
+
+    needs_answers: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
 
     def loss(self, step: Supervised) -> Tensor:
         """Minus the policy objective, or cross-entropy to the label in nats; and the halting head's loss."""
@@ -183,33 +191,13 @@ class RewardObjective:
 
 
 @dataclass(frozen=True)
-class VerifiedObjective:
+class VerifiedObjective(JudgedObjective):
     """Learn answers that were found and accepted by the verifier: the projection of expert iteration. What the readout
     says counts as such an answer where the verifier accepts it, so that of several the nearest is learned.
-
-    Attributes:
-        config: how to train.
-        task: whose puzzles they are.
-
-    Raises:
-        InvalidValueError: the task has no rules.
     """
 
     needs_answers: ClassVar[bool] = True
     searches: ClassVar[bool] = True
-    config: TrainConfig
-    task: Task
-
-    def __post_init__(self) -> None:
-        check_rules(self.config, self.task)
-
-    def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
-        """See `Objective.path`: the known answer at every step, so that the reasoner gets there in fewer of them."""
-        return at_every_step(puzzles.labels, num_steps)
-
-    def is_right(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
-        """See `Objective.is_right`; the verifier says so."""
-        return says_accepted(self.task, puzzles, output)
 
     def loss(self, step: Supervised) -> Tensor:
         """In nats; see `step_loss`."""
@@ -255,16 +243,6 @@ def said(task: Task, inputs: Tensor, logits: Tensor) -> Tensor:
 def is_accepted(task: Task, inputs: Tensor, answers: Tensor) -> Tensor:
     """Bool [B]: the verifier accepts; verifiers work on the CPU."""
     return task.verify(inputs.cpu(), answers.cpu()).to(inputs.device)
-
-
-def says_accepted(task: Task, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
-    """Bool [B]: the verifier accepts what the readout says."""
-    return is_accepted(task, puzzles.inputs, said(task, puzzles.inputs, output.conditional_logits))
-
-
-def at_every_step(answers: Tensor, num_steps: int) -> Tensor:
-    """The same answers, int64 [B, L], as targets of S steps: [B, S, L]."""
-    return answers[:, None].expand(-1, num_steps, -1)
 
 
 def imitation_loss(
