@@ -1,8 +1,8 @@
 """A search for Sudokus that deduces before it guesses, on bit boards, for sizes up to 16.
 
-It fills in naked and hidden singles and eliminates locked candidates; only where all that ends does it guess. All
-functions are compiled by numba (the `generate` extra). Digits are 1..N, 0 is blank. The places that a digit may still
-have are one word of bits for every band of boxes: bit r * N + c is row r of the band, column c.
+It fills in naked and hidden singles and eliminates locked candidates; only where all that ends does it guess. Compiled
+where numba is installed (the `generate` extra). Digits are 1..N, 0 is blank. The places that a digit may still have
+are one word of bits for every band of boxes: bit r * N + c is row r of the band, column c.
 """
 
 from functools import lru_cache
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from latent_rl.errors import InvalidValueError
-from latent_rl.tasks.sudoku.search import COMPILED, UNDECIDED, Grid, njit
+from latent_rl.tasks.sudoku.search import COMPILED, Grid, njit
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
-PATIENCE = 10_000 if COMPILED else 100
-"""Guesses, a second or a few, after which a board is given up."""
+PATIENCE = 10_000 if COMPILED else 1_000
+"""Guesses, a second or a few, after which a board is given up: some without solution take hours."""
 
 
 class Geometry(NamedTuple):
@@ -337,15 +337,3 @@ def search(
         _claim(boards[depth + 1], digit, band, bit)
         depth, fresh = depth + 1, True
     return found, guesses
-
-
-def count_by_deduction(grid: Grid, box_rows: int, box_columns: int, solution: Grid) -> int:
-    """Count the completions of a board up to 2, as `search.count_solutions` does; `solution` gets the first.
-
-    Returns:
-        The count; `UNDECIDED` if it takes more than `PATIENCE` guesses.
-    """
-    found = np.zeros((2, len(grid)), dtype=np.int64)
-    count, _ = search(grid, np.arange(len(grid)), geometry(box_rows, box_columns), PATIENCE, found)
-    solution[:] = found[0]
-    return UNDECIDED if count < 0 else count

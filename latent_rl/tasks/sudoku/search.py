@@ -1,8 +1,7 @@
 """Exact Sudoku search on bit masks: counts solutions, fills grids, digs puzzles.
 
 The functions are plain Python on small integer arrays. With numba (the `generate` extra) they are compiled and
-make over a thousand puzzles per second; without it they serve to check single puzzles. Digits here are 1..N and
-0 is blank; tokens are the business of `task.py`.
+make over a thousand puzzles per second. Digits here are 1..N and 0 is blank; tokens are the business of `task.py`.
 """
 
 from collections.abc import Callable
@@ -24,11 +23,6 @@ def njit(**options: Any) -> Callable[[Any], Any]:
 
 
 Grid = np.ndarray
-UNLIMITED = 2**62
-PATIENCE = 10**7 if COMPILED else 10**5
-"""Steps of search, a second or a few, after which a puzzle is too hard: some without solution take hours."""
-UNDECIDED = -2
-"""The count of solutions that nobody waited for."""
 
 
 @njit(cache=True)
@@ -60,9 +54,7 @@ def _toggle(grid: Grid, box_of: Grid, free: Grid, n: int, cell: int, digit: int)
 
 
 @njit(cache=True)
-def _search(
-    grid: Grid, box_of: Grid, free: Grid, order: Grid, limit: int, solution: Grid, patience: int = UNLIMITED
-) -> int:
+def _search(grid: Grid, box_of: Grid, free: Grid, order: Grid, limit: int, solution: Grid) -> int:
     """Count the completions of `grid` up to `limit`; `solution` keeps the first one found.
 
     Depth first with a stack of its own: numba crashes on a recursive function that it loads from its cache.
@@ -74,18 +66,14 @@ def _search(
         order: int64 [K, N], the order in which digits are tried; cell c uses row c mod K.
         limit: stop at this count.
         solution: int64 [N*N], written when the first completion is found.
-        patience: steps after which the answer is `UNDECIDED`.
     """
     n = order.shape[1]
     cells = np.empty(n * n + 1, dtype=np.int64)
     options = np.empty(n * n + 1, dtype=np.int64)
     tried = np.zeros(n * n + 1, dtype=np.int64)
-    found, depth, steps = 0, 0, 0
+    found, depth = 0, 0
     cells[0], options[0] = _most_constrained(grid, box_of, free, n)
     while depth >= 0:
-        steps += 1
-        if steps > patience:
-            return UNDECIDED
         cell = cells[depth]
         if cell < 0:
             if found == 0:
@@ -129,13 +117,12 @@ def _free_digits(grid: Grid, box_of: Grid, n: int) -> Grid:
 
 
 @njit(cache=True)
-def count_solutions(grid: Grid, box_of: Grid, n: int, limit: int, solution: Grid, patience: int = UNLIMITED) -> int:
-    """Count the completions of `grid` up to `limit`; -1 if two givens clash, `UNDECIDED` if it takes more than
-    `patience` steps. `solution` gets the first."""
+def count_solutions(grid: Grid, box_of: Grid, n: int, limit: int, solution: Grid) -> int:
+    """Count the completions of `grid` up to `limit`; -1 if two givens clash. `solution` gets the first."""
     free = _free_digits(grid, box_of, n)
     if free[0, 0] < 0:
         return -1
-    return _search(grid.copy(), box_of, free, np.arange(1, n + 1).reshape(1, n), limit, solution, patience)
+    return _search(grid.copy(), box_of, free, np.arange(1, n + 1).reshape(1, n), limit, solution)
 
 
 @njit(cache=True)

@@ -139,23 +139,20 @@ class Sudoku(ConstraintTask):
         Raises:
             PuzzleError: the puzzle has no solution or several, or the search takes too long.
         """
-        from latent_rl.tasks.sudoku.bitboards import count_by_deduction
-        from latent_rl.tasks.sudoku.search import PATIENCE, UNDECIDED, count_solutions
+        from latent_rl.tasks.sudoku.bitboards import PATIENCE, geometry, search
 
-        answer = np.zeros(self.seq_len, dtype=np.int64)
         grid = (inputs.numpy() - BLANK).astype(np.int64)
-        if self.size > 9:
-            count = count_by_deduction(grid, self.box_rows, self.box_columns, answer)
-        else:
-            count = count_solutions(grid, box_index(self.box_rows, self.box_columns), self.size, 2, answer, PATIENCE)
-        if count == UNDECIDED:
+        found = np.zeros((2, self.seq_len), dtype=np.int64)
+        size = geometry(self.box_rows, self.box_columns)
+        count, _ = search(grid, np.arange(self.seq_len), size, PATIENCE, found)
+        if count < 0:
             raise PuzzleError(
                 f"a {self.name} puzzle must have exactly one solution; a long search did not tell whether this one has."
             )
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"
             raise PuzzleError(f"a {self.name} puzzle must have exactly one solution; this one has {found}.")
-        return torch.from_numpy(answer) + BLANK
+        return torch.from_numpy(found[0]) + BLANK
 
 
 def _grouped_permutation(groups: Tensor, members: Tensor) -> Tensor:
