@@ -13,7 +13,7 @@ from torch import Tensor
 from latent_rl.config import COUNT, DEPTH, check_fields
 from latent_rl.evaluation.difficulty import by_difficulty
 from latent_rl.evaluation.fixed_steps import FixedStepResult, evaluate_fixed
-from latent_rl.evaluation.intervals import bootstrap_interval
+from latent_rl.evaluation.intervals import wilson_interval
 from latent_rl.fit import loaded, reasoner_of
 from latent_rl.reasoners.checkpoint import chosen_steps
 from latent_rl.tasks.base import Split, Task, first
@@ -105,7 +105,7 @@ def evaluation_report(result: FixedStepResult, guesses: Tensor | None = None) ->
     rows = [] if guesses is None else by_difficulty(solved, guesses[: len(solved)].numpy())
     return {
         "solved_rate": last["solved_rate"],
-        "solved_interval": bootstrap_interval(solved),
+        "solved_interval": wilson_interval(solved),
         "exact_accuracy": last["exact_accuracy"],
         "token_accuracy": last["token_accuracy"],
         "mean_passes": float(last["passes"]),

@@ -8,7 +8,7 @@ from helpers import TASK
 
 from latent_rl import __main__ as cli
 from latent_rl.evaluation.fixed_steps import evaluate_fixed
-from latent_rl.evaluation.intervals import bootstrap_interval
+from latent_rl.evaluation.intervals import wilson_interval
 from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.colouring import Colouring
 from latent_rl.tasks.registry import TASKS, make_task
@@ -58,7 +58,7 @@ def test_the_interval_is_that_of_the_last_step(capsys: pytest.CaptureFixture[str
     arguments = ["evaluate", "--task", "sudoku4x4", "--num-puzzles", "40", "--steps", "1"]
     assert cli.run([*arguments, "--json"]) == 0
     low, high = json.loads(capsys.readouterr().out)["solved_interval"]
-    assert (low, high) == bootstrap_interval(solved)
+    assert (low, high) == wilson_interval(solved)
     assert cli.run(arguments) == 0
     caption = f"solved {solved.mean():.3f}, 95% interval [{low:.3f}, {high:.3f}]"
     assert caption in " ".join(capsys.readouterr().out.split())

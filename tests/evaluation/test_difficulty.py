@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latent_rl.evaluation.difficulty import DifficultyRow, by_difficulty
-from latent_rl.evaluation.intervals import bootstrap_interval
+from latent_rl.evaluation.intervals import bootstrap_interval, wilson_interval
 from latent_rl.tasks.registry import TASKS, make_task
 
 
@@ -36,3 +36,14 @@ def test_an_interval_is_that_of_all_resamples_at_once(count: int) -> None:
     picks = np.random.default_rng(3).integers(count, size=(2000, count))
     expected = np.quantile(values[picks].mean(1), [0.05, 0.95])
     assert bootstrap_interval(values, level=0.9, seed=3) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("solved", "count", "expected"),
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
+)
+def test_a_share_has_wilsons_interval(solved: int, count: int, expected: tuple[float, float]) -> None:
+    assert wilson_interval(np.arange(count) < solved) == pytest.approx(expected, abs=5e-5)
+    low, high = wilson_interval(np.arange(count) >= solved)
+    assert (1 - high, 1 - low) == pytest.approx(expected, abs=5e-5)
