@@ -32,10 +32,11 @@ SHARED = TrainConfig(
 )  # fmt: skip
 EASY = replace(SHARED, task="sudoku9x9", objective="reward", num_batches=160, validate_every=20, validation_steps=24)
 VERIFIED = replace(SHARED, objective="verified", validation_steps=32, search_steps=32, search_guesses=2)
-HARD = replace(VERIFIED, task="sudoku9x9-hard", num_batches=200, validate_every=40, search_every=40, search_puzzles=256)
+HARD = replace(VERIFIED, task="sudoku9x9-hard", num_batches=100, validate_every=50, search_every=50, search_puzzles=256)
 EXTREME = replace(
-    VERIFIED, task="sudoku9x9-extreme", num_batches=400, validate_every=80, search_every=40, search_puzzles=512
-)
+    VERIFIED, task="sudoku9x9-extreme", num_batches=1000, ema=0.998, validate_every=100, validation_steps=64,
+    search_every=100, search_puzzles=512,
+)  # fmt: skip
 STAGES = {"easy": EASY, "hard": HARD, "extreme": EXTREME}
 
 
