@@ -450,6 +450,19 @@ def test_where_labels_are_the_only_rules_they_are_needed(objective: str) -> None
         OBJECTIVES[objective](dataclasses.replace(TINY, objective=objective), task)
 
 
+def test_a_training_goes_on_from_what_another_gave(tmp_path: Path) -> None:
+    """Which is frozen; one whose weights are frozen in part stays so."""
+    reward = dataclasses.replace(TINY, **RUNS["reward"])
+    first = train(reward, network(TASK), tmp_path / "first")
+    assert not any(weight.requires_grad for weight in first.parameters())
+    before = {name: weight.clone() for name, weight in first.state_dict().items()}
+    after = train(dataclasses.replace(TINY, **RUNS["verified"]), first, tmp_path / "second").state_dict()
+    assert not all(torch.equal(before[name], weight) for name, weight in after.items())
+    part = network(TASK)
+    frozen = next(part.parameters()).requires_grad_(False).clone()
+    assert torch.equal(next(train(reward, part, tmp_path / "part").parameters()), frozen)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["reward", "verified"])
 def test_it_learns_from_the_rules_alone(objective: str, tmp_path: Path) -> None:
