@@ -57,8 +57,9 @@ class Evaluate:
         steps = chosen_steps(name) if self.steps is None else self.steps
         result = evaluate_fixed(reasoner, task, puzzles, steps)
         guesses = task.guesses(self.split) if self.puzzles is None else None
-        num_ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
-        report = {"reasoner": name} | evaluation_report(result, guesses, has_labels=bool(puzzles.labels.any()))
+        has_labels = bool(puzzles.labels.any())
+        num_ambiguous = int(task.is_ambiguous(puzzles.inputs).sum()) if has_labels else None  # matters to them alone
+        report = {"reasoner": name} | evaluation_report(result, guesses, has_labels=has_labels)
         report |= {"num_ambiguous": num_ambiguous, "num_left_out": num_left_out}
         if self.json:
             print(json.dumps(report, indent=2))

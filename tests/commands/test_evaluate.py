@@ -102,7 +102,7 @@ def test_without_labels_nothing_is_compared_with_them(
     assert cli.run([*arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["solved_rate"] > 0.5
-    assert report["exact_accuracy"] is report["token_accuracy"] is None
+    assert report["exact_accuracy"] is report["token_accuracy"] is report["num_ambiguous"] is None
     assert cli.run(arguments) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert [row[-2] for row in rows[-2:]] == ["-", "-"]
