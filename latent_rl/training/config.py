@@ -75,9 +75,9 @@ class TrainConfig:
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
     answers: Annotated[str, one_of(ANSWERS)] = "label"
-    """Which answer is learned where a puzzle has several: "label" (the one that the puzzle came with, or that was found)
-    or "nearest" (at every step the one that the readout makes most likely, or one near it where they are found by
-    search); with targets "final", and objective "labels" or "verified"."""
+    """Which answer is learned where a puzzle has several: "label" (the one that it came with, or that was found) or
+    "nearest" (at every step the one that the readout makes most likely, or one near it where they are found by search);
+    with targets "final", and objective "labels" or "verified"."""
     corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None
