@@ -18,6 +18,7 @@ _EXPORTS = {
     "ImprovementQPolicy": "latent_rl.agents.networks",
     "LatentVecEnv": "latent_rl.agents.sb3.vec_env",
     "LearnedPolicy": "latent_rl.agents.sb3.agents",
+    "PolicySearch": "latent_rl.agents.search",
     "RulePolicy": "latent_rl.agents.rules",
     "Solver": "latent_rl.agents.solver",
     "StepPolicy": "latent_rl.agents.policy",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from latent_rl.agents.sb3.agents import LearnedPolicy as LearnedPolicy
     from latent_rl.agents.sb3.agents import make_agent as make_agent
     from latent_rl.agents.sb3.vec_env import LatentVecEnv as LatentVecEnv
+    from latent_rl.agents.search import PolicySearch as PolicySearch
     from latent_rl.agents.solver import Solver as Solver
 
 __getattr__, __dir__ = lazy_names(__name__, _EXPORTS, globals())

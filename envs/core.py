@@ -14,7 +14,7 @@ from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.live import LiveSteps, Steps
 from latent_rl.envs.observations import make_features, measurements, observe
 from latent_rl.envs.recorded import Record, RecordedSteps, is_recordable
-from latent_rl.envs.rewards import POTENTIALS
+from latent_rl.envs.rewards import NEED_LABELS, POTENTIALS
 from latent_rl.envs.state import State, Transition
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError
@@ -24,6 +24,9 @@ from latent_rl.reasoners.checkpoint import default_reasoner, load_reasoner, shar
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.types import Puzzles, PuzzleSource
+
+_LOOKED_AT = 256
+"""Puzzles that are looked at for a label, if the first has none."""
 
 
 class Core:
@@ -66,6 +69,11 @@ class Core:
         self._puzzles = puzzles
         base = self.task.puzzles(config.split) if puzzles is None else puzzles
         example = _example(base, self.task)
+        if config.reward in NEED_LABELS and not example.labels.any() and not base[:_LOOKED_AT].labels.any():
+            raise InvalidValueError(
+                f"reward={config.reward!r} needs labels, and puzzles of {self.task.name} have none. Choose"
+                ' reward="constraints", or let the task say so: environment = {"reward": "constraints"}.'
+            )
         self._live = LiveSteps(
             task=self.task,
             reasoner=self.reasoner,

@@ -49,3 +49,6 @@ POTENTIALS: dict[str, Potential] = {
     "constraints": constraints,
     "sparse": sparse,
 }
+
+NEED_LABELS = ("token_accuracy", "log_likelihood")
+"""Potentials that are void where no label is known."""

@@ -5,7 +5,7 @@
    the verifier accepts or refuses, and the reasoner learns to be there in fewer steps. The search is the policy
    improvement, the training its projection; rounds go on until a search finds nothing new.
 
-See docs/training.md, "Without labels". A run that was cut goes on where it was.
+See docs/without_labels.md. A run that was cut goes on where it was.
 """
 
 import sys

@@ -1,6 +1,8 @@
 """A user's own task and network: what the bases owe them."""
 
 import pickle
+import re
+import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
+from pages import ROOT, blocks
 from torch import Tensor, nn
 
 from latent_rl.envs import Core, register
@@ -203,3 +206,28 @@ def test_an_own_environment_is_registered_single_and_batched() -> None:
         assert gym.make_vec("Mirror-v0", num_envs=5).reset(seed=0)[0].shape == (5, 19)
     finally:
         del gym.registry["Mirror-v0"]
+
+
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the checkout, not the wheel alone")
+def test_a_timetable_that_nobody_has_solved_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script of the page on training without labels, in a small school."""
+    (script,) = [block.code for block in blocks((ROOT / "docs/without_labels.md").read_text()) if block.file]
+    assert script.count("\n") < 50
+    for large, small in [
+        ("CLASSES, HOURS, TEACHERS, OUT = 6, 7, 7,", "CLASSES, HOURS, TEACHERS, OUT = 3, 3, 4,"),
+        ("2000,", "300,"),
+        ('"test": 200}, 100', '"test": 200}, 8'),
+        ('"search_every": 25', '"search_every": 4'),
+    ]:
+        assert script.count(large) == 1
+        script = script.replace(large, small)
+    (tmp_path / "school.py").write_text(script)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(TASKS, "school", Mirror())  # so that the script's own is taken out again
+    names = runpy.run_path("school.py", run_name="__main__")
+    by_reward, plain, found = map(float, re.findall(r"\b[01]\.\d+", capsys.readouterr().out))
+    assert max(by_reward, plain) <= 1
+    assert found > 0.5
+    assert not any(names["task"].puzzles(split).labels.any() for split in names["COUNTS"])

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from latent_rl.agents.report.rows import ReportRow
 
@@ -27,7 +28,7 @@ def table_cells(row: ReportRow) -> list[str]:
 
 def print_table(console: Console, title: str, rows: Sequence[ReportRow]) -> None:
     """Print one line for each row."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")  # as it is: no ":school:" becomes a picture
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "agent" else "right")
     for row in rows:

@@ -57,8 +57,9 @@ class Evaluate:
         steps = chosen_steps(name) if self.steps is None else self.steps
         result = evaluate_fixed(reasoner, task, puzzles, steps)
         guesses = task.guesses(self.split) if self.puzzles is None else None
-        num_ambiguous = int(task.is_ambiguous(puzzles.inputs).sum())
-        report = {"reasoner": name} | evaluation_report(result, guesses)
+        has_labels = bool(puzzles.labels.any())
+        num_ambiguous = int(task.is_ambiguous(puzzles.inputs).sum()) if has_labels else None  # matters to them alone
+        report = {"reasoner": name} | evaluation_report(result, guesses, has_labels=has_labels)
         report |= {"num_ambiguous": num_ambiguous, "num_left_out": num_left_out}
         if self.json:
             print(json.dumps(report, indent=2))
@@ -83,12 +84,15 @@ class Evaluate:
         return puzzles, len(left_out)
 
 
-def evaluation_report(result: FixedStepResult, guesses: Tensor | None = None) -> dict[str, Any]:
+def evaluation_report(
+    result: FixedStepResult, guesses: Tensor | None = None, *, has_labels: bool = True
+) -> dict[str, Any]:
     """What `evaluate --json` prints: the last step's rates, by difficulty too, and those of every step.
 
     Args:
         result: of P puzzles.
         guesses: float32 [N], N >= P, see `Task.guesses`; of the evaluated puzzles first.
+        has_labels: whether there is a label to compare with; else the accuracies are None.
     """
     rates = zip(result.solved_rate, result.exact.float().mean(1), result.token_accuracy.mean(1), strict=True)
     per_step = [
@@ -96,8 +100,8 @@ def evaluation_report(result: FixedStepResult, guesses: Tensor | None = None) ->
             "step": step,
             "passes": step * result.passes_per_step,
             "solved_rate": solved.item(),
-            "exact_accuracy": exact.item(),
-            "token_accuracy": tokens.item(),
+            "exact_accuracy": exact.item() if has_labels else None,
+            "token_accuracy": tokens.item() if has_labels else None,
         }
         for step, (solved, exact, tokens) in enumerate(rates, 1)
     ]
@@ -120,7 +124,8 @@ def print_evaluation(console: Console, title: str, report: dict[str, Any]) -> No
     headings = (Column(heading, justify="right") for heading in ("step", "passes", "solved", "exact", "tokens"))
     table = Table(*headings, title=title, title_justify="left", caption_justify="left")
     for row in report["per_step"]:
-        rates = (f"{row[name]:.3f}" for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
+        values = (row[name] for name in ("solved_rate", "exact_accuracy", "token_accuracy"))
+        rates = ("-" if value is None else f"{value:.3f}" for value in values)
         table.add_row(str(row["step"]), str(row["passes"]), *rates)
     low, high = report["solved_interval"]
     table.caption = f"solved {report['solved_rate']:.3f}, 95% interval [{low:.3f}, {high:.3f}]"

@@ -75,9 +75,9 @@ class TrainConfig:
     """Step targets: "final" (the answer at every step), or a path to it: "dis" (cells appear in random order),
     "edits" (in a solver's order), "mask" or "replace" (random cells are hidden or wrong), "trajectories" (recorded)."""
     answers: Annotated[str, one_of(ANSWERS)] = "label"
-    """Which answer is learned where a puzzle has several: "label" (the one that the puzzle came with) or "nearest" (at
-    every step the one that the readout makes most likely, or one near it where they are found by search); with targets
-    "final"."""
+    """Which answer is learned where a puzzle has several: "label" (the one that it came with, or that was found) or
+    "nearest" (at every step the one that the readout makes most likely, or one near it where they are found by search);
+    with targets "final", and objective "labels" or "verified"."""
     corruption: Annotated[float, Range(0, 1, open_low=True)] | None = None
     """beta_1, the share of the answer that a path's first target lacks; falls linearly to 0. Default: 1 - 1/N_sup."""
     trajectories: str | None = None
@@ -192,10 +192,15 @@ class TrainConfig:
                     f'TrainConfig.{changed[0]} acts with objective "{objective}" alone; got'
                     f" {getattr(self, changed[0])} with {self.objective!r}."
                 )
-        if self.objective != "labels" and (self.targets, self.answers) != ("final", "label"):
+        if self.objective != "labels" and self.targets != "final":
             raise InvalidValueError(
-                f'TrainConfig.objective "{self.objective}" needs targets "final" and answers "label", as there is no'
-                f" label to lead to; got {self.targets!r} and {self.answers!r}."
+                f'TrainConfig.objective "{self.objective}" needs targets "final", as there is no label to lead to; got'
+                f" {self.targets!r}."
+            )
+        if self.objective == "reward" and self.answers != "label":
+            raise InvalidValueError(
+                'TrainConfig.answers acts with the objectives "labels" and "verified" alone, as a reward pays for any'
+                f" right answer; got {self.answers!r}."
             )
 
 

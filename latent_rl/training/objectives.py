@@ -91,30 +91,21 @@ class LabelObjective:
     task: Task
 
     def __post_init__(self) -> None:
-        if self.config.answers == "nearest" and not has_several(self.task):
-            raise InvalidValueError(
-                'TrainConfig.answers "nearest" needs a task whose puzzles have several and that finds them, by a method'
-                f" answers or likely_answers; {self.task.name} is none. Leave it out."
-            )
+        check_answers(self.config, self.task)
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
         """See `Objective.path`; the last target is the label."""
         rates = linear_rates(num_steps, self.config.corruption)
         return TARGETS[self.config.targets](self.task, puzzles, rates, generator).transpose(0, 1)
 
-    def answers(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
-        """The answers that are right now: int64 [B, L]."""
-        if self.config.answers == "nearest" and isinstance(self.task, Enumerates | Searches):
-            return nearest(self.task, puzzles.inputs, puzzles.labels, output.conditional_logits)
-        return puzzles.labels
-
     def is_right(self, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
         """See `Objective.is_right`."""
-        return matches(output.conditional_logits.argmax(-1), self.answers(puzzles, output)).all(1)
+        answers = answers_now(self.config, self.task, puzzles, output)
+        return matches(output.conditional_logits.argmax(-1), answers).all(1)
 
     def loss(self, step: Supervised) -> Tensor:
         """In nats; see `step_loss`."""
-        answers = self.answers(step.puzzles, step.output)
+        answers = answers_now(self.config, self.task, step.puzzles, step.output)
         targets = step.targets if answers is step.puzzles.labels else answers
         return imitation_loss(self.config, step, targets, answers, step.weight)
 
@@ -137,7 +128,7 @@ class JudgedObjective:
         task: whose puzzles they are.
 
     Raises:
-        InvalidValueError: the task has no rules.
+        InvalidValueError: the task has no rules, or answers are "nearest" and it does not find several.
     """
 
     config: TrainConfig
@@ -145,6 +136,7 @@ class JudgedObjective:
 
     def __post_init__(self) -> None:
         check_rules(self.config, self.task)
+        check_answers(self.config, self.task)
 
     def path(self, puzzles: Puzzles, num_steps: int, generator: torch.Generator) -> Tensor:
         """See `Objective.path`: the answer at every step, 0 where it is not known."""
@@ -193,7 +185,8 @@ class RewardObjective(JudgedObjective):
 @dataclass(frozen=True)
 class VerifiedObjective(JudgedObjective):
     """Learn answers that were found and accepted by the verifier: the projection of expert iteration. What the readout
-    says counts as such an answer where the verifier accepts it, so that of several the nearest is learned.
+    says counts as such an answer where the verifier accepts it. Elsewhere the one that was found is learned or, where
+    answers are "nearest", one near to the readout: of many that are right, to imitate a fixed one teaches their mean.
     """
 
     needs_answers: ClassVar[bool] = True
@@ -204,7 +197,7 @@ class VerifiedObjective(JudgedObjective):
         puzzles, output = step.puzzles, step.output
         answers = said(self.task, puzzles.inputs, output.conditional_logits)
         right = is_accepted(self.task, puzzles.inputs, answers)
-        known = torch.where(right[:, None], answers, puzzles.labels)
+        known = torch.where(right[:, None], answers, answers_now(self.config, self.task, puzzles, output))
         weight = step.weight.expand(len(puzzles))  # by row: a row without an answer has no loss
         return imitation_loss(self.config, step, known, known, weight, right)
 
@@ -232,6 +225,26 @@ def check_rules(config: TrainConfig, task: Task) -> None:
             f'TrainConfig.objective "{config.objective}" needs a task whose verifier knows the rules; {task.name} looks'
             ' labels up. Train it with objective "labels".'
         )
+
+
+def check_answers(config: TrainConfig, task: Task) -> None:
+    """Refuse to choose among answers that nobody finds.
+
+    Raises:
+        InvalidValueError: answers are "nearest", and the task has only one for a puzzle, or can't find them.
+    """
+    if config.answers == "nearest" and not has_several(task):
+        raise InvalidValueError(
+            'TrainConfig.answers "nearest" needs a task whose puzzles have several and that finds them, by a method'
+            f" answers or likely_answers; {task.name} is none. Leave it out."
+        )
+
+
+def answers_now(config: TrainConfig, task: Task, puzzles: Puzzles, output: ReasonerOutput) -> Tensor:
+    """The answers that a step is to learn, int64 [B, L]: the known ones, or those near its readout."""
+    if config.answers == "nearest" and isinstance(task, Enumerates | Searches):
+        return nearest(task, puzzles.inputs, puzzles.labels, output.conditional_logits)
+    return puzzles.labels
 
 
 @torch.no_grad()

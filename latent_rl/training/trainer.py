@@ -45,7 +45,8 @@ def train(
 
     Args:
         config: how; what has no meaning for the reasoner is turned off, see `suited`.
-        reasoner: the module to train, in place.
+        reasoner: the module to train, in place; all its weights are, if all are frozen, as those of a reasoner that was
+            loaded or comes out of another training.
         out: the run's folder.
         resume: go on from the last save; start afresh if there is none yet.
         search: with objective "verified", who looks for answers; by default a `GuessSearch` as the config says. A
@@ -66,6 +67,8 @@ def train(
     check_batch(config, reasoner)
     task = make_task(config.task)
     check_fits(reasoner, task)
+    if not any(weight.requires_grad for weight in reasoner.parameters()):
+        reasoner.requires_grad_(True).train()
     if out.exists() and not out.is_dir():
         raise FileError(f"{out} must be a folder, for a run; it is a file. Choose another --out.")
     with parallel.claimed_by_first(out):

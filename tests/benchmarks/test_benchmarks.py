@@ -46,3 +46,33 @@ def test_a_stream_of_puzzles_is_watched(tmp_path: Path) -> None:
     points = json.loads((tmp_path / "stream.json").read_text())["points"]
     assert points[-1][0] <= 1
     assert all(memory > 10 for _, memory in points)
+
+
+@pytest.mark.slow
+def test_reasoner_and_step_policy_learn_from_each_other(tmp_path: Path) -> None:
+    """Every arm spends the same; a second run reads what the first found, and other settings are refused."""
+    small = (
+        "--reasoner sudoku4x4 --task sudoku4x4 --no-compile --budget 2000 --batches 1 --search-puzzles 20 --steps 3"
+        " --guesses 1 --pool 8 --views 2 --total-timesteps 4096 --num-validation 8 --num-final 8 --out"
+    )
+    options = [*small.split(), str(tmp_path / "a.json")]
+    done = run("frontier/alternation.py", *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert set(found["arms"]) == {"alternation", "verified", "ppo"}
+    for rows in found["arms"].values():
+        passes = [row["passes"] for row in rows]
+        assert passes == sorted(passes)
+        assert all(spent < 2000 for spent in passes[:-1])
+        assert passes[-1] >= 2000
+    trained = 3 * 3 * 32 * 6  # passes: with their backward pass, of a TRM's step, puzzles, supervised steps
+    assert found["arms"]["verified"][0]["passes"] > trained
+    assert found["arms"]["alternation"][0]["known"] > 0
+    assert [row["known"] for row in found["arms"]["ppo"]] == [0] * len(found["arms"]["ppo"])
+    assert len({tuple(row["plain"]) for row in found["arms"]["ppo"]}) == 1  # its reasoner is left as it is
+    again = run("frontier/alternation.py", *options)
+    assert again.stdout.splitlines()[-3:] == done.stdout.splitlines()[-3:]
+    assert "alternation {" not in again.stdout
+    other = run("frontier/alternation.py", *options, "--seed", "1")
+    assert other.returncode == 1
+    assert "must be of these settings" in other.stderr

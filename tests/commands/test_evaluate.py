@@ -13,6 +13,8 @@ from latent_rl.reasoners.checkpoint import load_reasoner
 from latent_rl.tasks.colouring import Colouring
 from latent_rl.tasks.registry import TASKS, make_task
 from latent_rl.tasks.sudoku.histogram import EXTREME
+from latent_rl.tasks.sudoku.task import Sudoku
+from latent_rl.types import Puzzles
 
 EXTREME_TASK = ["evaluate", "--task", "sudoku9x9-extreme", "--steps", "2", "--num-puzzles", "60"]
 
@@ -89,3 +91,18 @@ def test_a_file_of_puzzles_is_not_rated(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.run([*EXTREME_TASK, "--puzzles", str(file), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["num_puzzles"], report["by_difficulty"]) == (3, [])
+
+
+def test_without_labels_nothing_is_compared_with_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = Puzzles.unlabelled(TASK.puzzles("test")[:8].inputs)
+    monkeypatch.setitem(TASKS, "sudoku4x4", Sudoku("sudoku4x4", 2, 2, (6, 12), splits=lambda split: boards))
+    arguments = ["evaluate", "--task", "sudoku4x4", "--reasoner", "sudoku4x4", "--steps", "2"]
+    assert cli.run([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["solved_rate"] > 0.5
+    assert report["exact_accuracy"] is report["token_accuracy"] is report["num_ambiguous"] is None
+    assert cli.run(arguments) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [row[-2] for row in rows[-2:]] == ["-", "-"]

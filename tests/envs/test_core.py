@@ -315,3 +315,16 @@ def test_draws_are_uniform_and_independent_between_keys() -> None:
     correlation = torch.corrcoef(draws.T) - torch.eye(20)
     assert correlation.abs().max() < 0.12
     assert len(draws.unique()) == draws.numel()
+
+
+def test_a_reward_that_compares_with_labels_is_refused_where_there_are_none() -> None:
+    """Else every board would be as good as any other, in silence."""
+    puzzles = Puzzles.unlabelled(TASK.puzzles("test").inputs)
+    for reward in ("token_accuracy", "log_likelihood"):
+        with pytest.raises(InvalidValueError, match=f"'{reward}' needs labels, and puzzles of sudoku4x4 have none"):
+            random_core(puzzles=puzzles, reward=reward)
+    for reward in ("constraints", "sparse"):
+        assert begin(random_core(puzzles=puzzles, reward=reward)).potential.shape == (6,)
+    labels = torch.zeros_like(puzzles.inputs)
+    labels[9] = 2
+    assert random_core(puzzles=replace(puzzles, labels=labels)).config.reward == "token_accuracy"

@@ -215,6 +215,13 @@ def test_a_step_learns_the_known_answer_unless_it_says_another_right_one() -> No
     targets = torch.stack([other, one])
     expected = -logits[:2].log_softmax(-1).gather(2, targets[..., None]).mean((1, 2))
     torch.testing.assert_close(objective.loss(step), 1.5 * expected.sum() / 3)
+    step.output.conditional_logits[1].scatter_(1, other[:, None], 0.6)  # nearer to it, but a cell says no
+    step.output.conditional_logits[1, 4] = torch.tensor([0.0, 1.0, 0.0])
+    near = VerifiedObjective(dataclasses.replace(config, answers="nearest"), task)
+    for each, target in ((objective, one), (near, other)):
+        loss = -logits[1].log_softmax(-1).gather(1, target[:, None]).mean()
+        row = dataclasses.replace(step, puzzles=step.puzzles[1:2], output=step.output.map(lambda t: t[1:2]))
+        torch.testing.assert_close(each.loss(row), 1.5 * loss)
 
 
 def wrong(puzzles: PuzzleSource, rows: Tensor | None = None) -> Puzzles:
@@ -431,7 +438,8 @@ def test_wrong_configs_are_refused(tmp_path: Path) -> None:
         ({"label_fraction": 0.0}, 'label_fraction must be above 0 with objective "labels"'),
         ({"entropy_weight": 0.1}, 'entropy_weight acts with objective "reward" alone'),
         ({"objective": "reward", "search_steps": 8}, 'search_steps acts with objective "verified" alone'),
-        ({"objective": "reward", "targets": "dis"}, 'needs targets "final" and answers "label"'),
+        ({"objective": "reward", "targets": "dis"}, 'needs targets "final", as there is no label'),
+        ({"objective": "reward", "answers": "nearest"}, "a reward pays for any right answer"),
     ]:
         with pytest.raises(InvalidValueError, match=message):
             dataclasses.replace(TINY, **changes)
@@ -448,6 +456,19 @@ def test_where_labels_are_the_only_rules_they_are_needed(objective: str) -> None
     task = Unruled("unruled", 2, 2, (6, 12))
     with pytest.raises(InvalidValueError, match="unruled looks labels up"):
         OBJECTIVES[objective](dataclasses.replace(TINY, objective=objective), task)
+
+
+def test_a_training_goes_on_from_what_another_gave(tmp_path: Path) -> None:
+    """Which is frozen; one whose weights are frozen in part stays so."""
+    reward = dataclasses.replace(TINY, **RUNS["reward"])
+    first = train(reward, network(TASK), tmp_path / "first")
+    assert not any(weight.requires_grad for weight in first.parameters())
+    before = {name: weight.clone() for name, weight in first.state_dict().items()}
+    after = train(dataclasses.replace(TINY, **RUNS["verified"]), first, tmp_path / "second").state_dict()
+    assert not all(torch.equal(before[name], weight) for name, weight in after.items())
+    part = network(TASK)
+    frozen = next(part.parameters()).requires_grad_(False).clone()
+    assert torch.equal(next(train(reward, part, tmp_path / "part").parameters()), frozen)
 
 
 @pytest.mark.slow
