@@ -142,9 +142,9 @@ class Sudoku(ConstraintTask):
         from latent_rl.tasks.sudoku.bitboards import PATIENCE, geometry, search
 
         grid = (inputs.numpy() - BLANK).astype(np.int64)
-        found = np.zeros((2, self.seq_len), dtype=np.int64)
+        answers = np.zeros((2, self.seq_len), dtype=np.int64)
         size = geometry(self.box_rows, self.box_columns)
-        count, _ = search(grid, np.arange(self.seq_len), size, PATIENCE, found)
+        count, _ = search(grid, np.arange(self.seq_len), size, PATIENCE, answers)
         if count < 0:
             raise PuzzleError(
                 f"a {self.name} puzzle must have exactly one solution; a long search did not tell whether this one has."
@@ -152,7 +152,7 @@ class Sudoku(ConstraintTask):
         if count != 1:
             found = "several solutions" if count > 1 else "no solution"
             raise PuzzleError(f"a {self.name} puzzle must have exactly one solution; this one has {found}.")
-        return torch.from_numpy(found[0]) + BLANK
+        return torch.from_numpy(answers[0]) + BLANK
 
 
 def _grouped_permutation(groups: Tensor, members: Tensor) -> Tensor:
