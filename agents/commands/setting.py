@@ -39,7 +39,7 @@ class Process:
     actions: tuple[str, ...] | None = None
     """The action table; default: the task's own."""
     observation: str | None = None
-    """What agents see: "features", "latent" or "verifier"; default: the task's own, mostly the features."""
+    """What agents see: "features", "search", "latent" or "verifier"; default: the task's own, mostly the features."""
     submit: str | None = None
     """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
     first."""
