@@ -326,6 +326,11 @@ def is_baseline(name: str) -> bool:
     return name in BASELINES or _numbered(name) is not None
 
 
+def knows_labels(name: str) -> bool:
+    """Whether the name is that of a baseline that decides by the labels."""
+    return name in BASELINES and BASELINES[name].knows_labels
+
+
 def make_baseline(core: Core, name: str, constants: Tuned | Untuned, seed: int = 0) -> StepPolicy:
     """The baseline of that name; "fixed-K" and "best-of-K" for any K, "fixed" and "best-of" for the best one.
 

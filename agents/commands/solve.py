@@ -17,6 +17,7 @@ from latent_rl.agents.baselines import (
     baseline_names,
     describe_baselines,
     is_baseline,
+    knows_labels,
     make_baseline,
 )
 from latent_rl.agents.commands.setting import Flat, Process, tuned_on
@@ -148,7 +149,7 @@ class Solve:
         Raises:
             LatentRLError: there is none of that name, it does not fit, or it needs labels.
         """
-        if self.policy in BASELINES and BASELINES[self.policy].knows_labels:
+        if knows_labels(self.policy):
             raise InvalidValueError(f"the policy must do without the answers; {self.policy} can't. Choose another.")
         if is_baseline(self.policy):
             constants = tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
