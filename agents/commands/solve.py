@@ -27,7 +27,7 @@ from latent_rl.agents.saved import load_agent
 from latent_rl.agents.sb3.agents import LearnedPolicy
 from latent_rl.agents.solver import Solver
 from latent_rl.config import SEED, SIZE, Range, check_fields
-from latent_rl.envs.actions import TableMode, make_action, make_action_mode
+from latent_rl.envs.actions import TableMode, make_action_mode
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
@@ -114,10 +114,10 @@ class Solve:
         chosen, with the one by which the policy begins anew."""
         config = self.process.env_config(reward="sparse")
         baseline, mode = BASELINES.get(self.policy), make_action_mode(config.actions)
-        if self.process.actions or not baseline or not baseline.action or not isinstance(mode, TableMode):
+        action = baseline.action if baseline and isinstance(mode, TableMode) else None
+        if self.process.actions or action is None or action in [known.name for known in mode.actions]:
             return config
-        table = {action.name: action for action in (*mode.actions, make_action(baseline.action))}
-        return replace(config, actions=tuple(table.values()))
+        return replace(config, actions=(*mode.actions, action))
 
     def reasoner_name(self) -> str:
         """The reasoner that was asked for, or the task's own.
