@@ -7,16 +7,21 @@ texts and tests follow from the table.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
 from latent_rl.agents.policy import StepPolicy
 from latent_rl.agents.rules import (
+    Condition,
     RandomPolicy,
     Score,
+    aged,
     best_of_steps,
     committing_rule,
     fixed_steps,
+    guess_due,
+    guess_oracle,
+    guessing_rule,
     halting,
     is_right,
     is_valid,
@@ -24,6 +29,7 @@ from latent_rl.agents.rules import (
     of_feature,
     oracle,
     two_threshold_rule,
+    verifying_guess_rule,
     verifying_rule,
 )
 from latent_rl.agents.solver import Solver
@@ -37,6 +43,8 @@ RESTART_AGES = (4, 8, 12, 16, 24, 32)
 """Ages at which a rule may begin anew in another view."""
 COMMIT_AGES = (2, 3, 4, 6, 8)
 """Ages at which a rule may commit cells."""
+GUESS_AGES = (4, 8, 12, 16, 24, 32, 48)
+"""Ages at which a rule may guess."""
 LATEST_RESTART = 16
 """Age at which an untuned rule begins anew at the latest."""
 _NUMBERED = re.compile(r"(.+)-([1-9]\d{0,8})")
@@ -54,6 +62,8 @@ class Baseline(Generic[Constants]):
         default: its constants without any, from the number of steps that is best for all puzzles.
         score: above which it halts, if so: `tune` finds what it was after every step.
         is_numbered: "name-K" has the number K as its constants.
+        knows_labels: it decides by the labels: a bound, not a competitor.
+        action: by which it begins anew, if it does.
     """
 
     name: str
@@ -63,6 +73,8 @@ class Baseline(Generic[Constants]):
     default: Callable[[int], Constants]
     score: Score | None = None
     is_numbered: bool = False
+    knows_labels: bool = False
+    action: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,14 +112,41 @@ class Tuned:
         """Confidence to halt at, and age to begin anew at by the action of that name; from the horizon on is never."""
         worths = {(c, self.core.horizon): halting_worth(self.plain, "threshold", c) for c in CONFIDENCES}
         for age in self.possible(action, ages):
-            restarted = unhalted(self.core, self.puzzles, {"threshold": least_confidence}, age, restart_action=action)
-            worths |= {(c, age): halting_worth(restarted, "threshold", c) for c in CONFIDENCES}
+            worths |= {(c, age): worth for c, worth in self.confident(action, aged(age)).items()}
         return max(worths, key=lambda pair: worths[pair])
+
+    def confident(self, action: str, restart: Condition) -> dict[float, float]:
+        """What it is worth to halt at each of `CONFIDENCES`, and to begin anew under a condition by an action."""
+        seen = unhalted(self.core, self.puzzles, {"threshold": least_confidence}, restart, restart_action=action)
+        return {confidence: halting_worth(seen, "threshold", confidence) for confidence in CONFIDENCES}
+
+    def worth(self, policy: StepPolicy) -> float:
+        """The mean return of a policy."""
+        return float(Solver(self.core, policy).solve(self.puzzles).returns.mean())
 
     def best(self, candidates: Sequence[Constants], make: Callable[[Core, Constants], StepPolicy]) -> Constants:
         """The constants whose policy does best, which every one of them is run for."""
-        worths = [float(Solver(self.core, make(self.core, c)).solve(self.puzzles).returns.mean()) for c in candidates]
+        worths = [self.worth(make(self.core, constants)) for constants in candidates]
         return candidates[worths.index(max(worths))]
+
+    def best_guessing(self, worth: Callable[[int, int], float]) -> tuple[int, int]:
+        """Ages of the first guess and of those after it, of the highest worth: the one is chosen, then the other. From
+        the horizon on is never."""
+        ages, never = self.possible("restart_guess", GUESS_AGES), self.core.horizon
+        often = ages[len(ages) // 2] if ages else never
+        first = max([*ages, never], key=lambda age: worth(age, often))
+        return first, max(ages or [never], key=lambda age: worth(first, age))
+
+    def best_confident_guessing(self) -> tuple[float, int, int]:
+        """Confidence to halt at, and the two ages."""
+
+        @cache
+        def worths(first: int, later: int) -> dict[float, float]:
+            return self.confident("restart_guess", guess_due(first, later))
+
+        first, later = self.best_guessing(lambda first, later: max(worths(first, later).values()))
+        found = worths(first, later)
+        return max(found, key=lambda confidence: found[confidence]), first, later
 
     def possible(self, action: str, ages: Sequence[int]) -> list[int]:
         """Ages at which an action of that name may begin anew before the horizon; none if the table lacks it."""
@@ -158,6 +197,11 @@ def _restart_age(num_steps: int) -> int:
     return min(num_steps, LATEST_RESTART)
 
 
+def _guess_ages(num_steps: int) -> tuple[int, int]:
+    """The first where steps add little, as most runs that are not done before are still on their way."""
+    return num_steps, _restart_age(num_steps)
+
+
 _ENTRIES: tuple[Baseline[Any], ...] = (
     halts_above("threshold", "halts when the least confident cell is sure enough", least_confidence, CONFIDENCES),
     halts_above(
@@ -180,6 +224,7 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
         make=lambda core, constants, seed: two_threshold_rule(core, *constants),
         tune=lambda tuned: tuned.best_pair("restart_view", RESTART_AGES),
         default=lambda num_steps: (middle(CONFIDENCES), _restart_age(num_steps)),
+        action="restart_view",
     ),
     Baseline(
         "commit-rule",
@@ -187,6 +232,7 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
         make=lambda core, constants, seed: committing_rule(core, *constants),
         tune=lambda tuned: tuned.best_pair("commit_forced", COMMIT_AGES),
         default=lambda num_steps: (middle(CONFIDENCES), COMMIT_AGES[1]),
+        action="commit_forced",
     ),
     halts_above("verifier", "halts when the rules of the task hold", is_valid, (0.5,)),
     Baseline(
@@ -197,6 +243,25 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
             [tuned.core.horizon, *tuned.possible("restart_view", RESTART_AGES)], verifying_rule
         ),
         default=_restart_age,
+        action="restart_view",
+    ),
+    Baseline(
+        "guess-rule",
+        "halts like threshold, and at certain ages begins anew with one cell of the puzzle's last readout as if given",
+        make=lambda core, constants, seed: guessing_rule(core, *constants),
+        tune=Tuned.best_confident_guessing,
+        default=lambda num_steps: (middle(CONFIDENCES), *_guess_ages(num_steps)),
+        action="restart_guess",
+    ),
+    Baseline(
+        "verifier-guess-rule",
+        "halts when the rules of the task hold, and guesses like guess-rule",
+        make=lambda core, ages, seed: verifying_guess_rule(core, *ages),
+        tune=lambda tuned: tuned.best_guessing(
+            lambda first, later: tuned.worth(verifying_guess_rule(tuned.core, first, later))
+        ),
+        default=_guess_ages,
+        action="restart_guess",
     ),
     Baseline(
         "fixed",
@@ -228,6 +293,19 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
         tune=lambda tuned: tuned.constants(BASELINES["rule"])[1],
         default=_restart_age,
         score=is_right,
+        knows_labels=True,
+        action="restart_view",
+    ),
+    Baseline(
+        "guess-oracle",
+        "halts when the label says so, guesses like guess-rule, and gives a wrong guess up at once: a bound",
+        make=lambda core, ages, seed: guess_oracle(core, *ages),
+        tune=lambda tuned: tuned.best_guessing(
+            lambda first, later: tuned.worth(guess_oracle(tuned.core, first, later))
+        ),
+        default=_guess_ages,
+        knows_labels=True,
+        action="restart_guess",
     ),
 )
 BASELINES: dict[str, Baseline[Any]] = {baseline.name: baseline for baseline in _ENTRIES}
@@ -238,15 +316,20 @@ def baseline_names() -> list[str]:
     return [name for b in BASELINES.values() for name in (b.name, f"{b.name}-K")[: 1 + b.is_numbered]]
 
 
-def describe_baselines(*left_out: str) -> str:
-    """All of the table but some, in a sentence, for help texts."""
-    kept = [baseline for name, baseline in BASELINES.items() if name not in left_out]
+def describe_baselines(*, with_bounds: bool = True) -> str:
+    """All of the table, if need be without those that know the labels, in a sentence for help texts."""
+    kept = [baseline for baseline in BASELINES.values() if with_bounds or not baseline.knows_labels]
     return "; ".join(f"{b.name}{'[-K]' * b.is_numbered}: {b.about}" for b in kept)
 
 
 def is_baseline(name: str) -> bool:
     """Whether there is a baseline of that name."""
     return name in BASELINES or _numbered(name) is not None
+
+
+def knows_labels(name: str) -> bool:
+    """Whether the name is that of a baseline that decides by the labels."""
+    return name in BASELINES and BASELINES[name].knows_labels
 
 
 def make_baseline(core: Core, name: str, constants: Tuned | Untuned, seed: int = 0) -> StepPolicy:

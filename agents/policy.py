@@ -41,7 +41,9 @@ def action_index(mode: ActionMode, name: str) -> int:
         if action.name == name:
             return index
     known = ", ".join(action.name for action in mode.actions)
-    raise InvalidValueError(f"this policy needs the action '{name}'; the environment has {known}.")
+    raise InvalidValueError(
+        f"this policy needs the action '{name}'; the environment has {known}. Choose others by actions= or --actions."
+    )
 
 
 @dataclass(frozen=True)

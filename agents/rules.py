@@ -20,7 +20,7 @@ Condition = Callable[[State], Tensor]
 """Which rows of a state meet it: bool [B]."""
 Score = Callable[[Core, State], Tensor]
 """How ready the rows of a state are to halt: [B], higher for readier."""
-_CHOICE_STREAM = 3  # of an episode's key; the dynamics draw from 0 to 2
+_CHOICE_STREAM = 3  # of an episode's key
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,17 @@ def aged(age: int) -> Condition:
     return lambda state: state.age >= age
 
 
+def guess_due(first: int, later: int) -> Condition:
+    """At least `first` steps on the puzzle itself, or `later` steps on a guess."""
+    return lambda state: state.age >= torch.where(state.guesses.count > 0, later, first)
+
+
+def is_astray(state: State) -> Tensor:
+    """A condition: what is guessed or committed differs from the label, which no agent can see: bool [B]."""
+    shown = state.view.invert(state.inputs)
+    return ((shown != state.puzzles.inputs) & ~matches(shown, state.puzzles.labels)).any(1)
+
+
 def fixed_steps(mode: ActionMode, num_steps: int) -> RulePolicy:
     """Plain decoding: the same number of supervision steps for every puzzle, and the answer of the last one."""
     return RulePolicy(f"fixed-{num_steps}", mode, lambda state: state.step >= num_steps, submit="last")
@@ -136,6 +147,37 @@ def verifying_rule(core: Core, age: int) -> RulePolicy:
     """Halt when the rules of the task hold; begin anew in a random view at a given age, from the horizon on never."""
     restart = aged(age) if age < core.horizon else None
     return RulePolicy("verifier-rule", core.mode, exceeds(core, is_valid, 0.5), restart, submit="verified")
+
+
+def guessing_rule(core: Core, confidence: float, first: int, later: int) -> RulePolicy:
+    """Halt when the least confident cell is sure enough; guess after `first` steps, then after every `later`."""
+    halt = exceeds(core, least_confidence, confidence)
+    return RulePolicy("guess-rule", core.mode, halt, guess_due(first, later), restart_action="restart_guess")
+
+
+def verifying_guess_rule(core: Core, first: int, later: int) -> RulePolicy:
+    """Halt when the rules of the task hold; guess after `first` steps, then after every `later`."""
+    return RulePolicy(
+        "verifier-guess-rule",
+        core.mode,
+        exceeds(core, is_valid, 0.5),
+        guess_due(first, later),
+        submit="verified",
+        restart_action="restart_guess",
+    )
+
+
+def guess_oracle(core: Core, first: int, later: int) -> RulePolicy:
+    """Halt when the label says so; guess like the rules, and at once where the label says that the guess is wrong."""
+    due = guess_due(first, later)
+    return RulePolicy(
+        "guess-oracle",
+        core.mode,
+        exceeds(core, is_right, 0.5),
+        lambda state: due(state) | is_astray(state),
+        submit="last",
+        restart_action="restart_guess",
+    )
 
 
 def oracle(core: Core, age: int) -> RulePolicy:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latent_rl.agents.policy import Episodes, play_all
-from latent_rl.agents.rules import RulePolicy, Score, aged, exceeds, least_confidence
+from latent_rl.agents.rules import Condition, RulePolicy, Score, exceeds, least_confidence
 from latent_rl.envs.core import Core
 from latent_rl.types import Puzzles
 
@@ -34,17 +34,16 @@ def unhalted(
     core: Core,
     puzzles: Puzzles,
     scores: Mapping[str, Score],
-    restart_age: int | None = None,
+    restart: Condition | None = None,
     *,
     seed: int = 0,
     restart_action: str = "restart_view",
 ) -> Unhalted:
-    """Refine up to the horizon; with a restart age, puzzles surer than every threshold stay as they are."""
+    """Refine up to the horizon; where it begins anew, puzzles surer than every threshold stay as they are."""
     count, num_steps = len(puzzles), core.horizon
     answered, worth = (np.zeros((num_steps, count), dtype=np.float32) for _ in range(2))
     seen = {name: np.zeros((num_steps, count), dtype=np.float32) for name in scores}
-    halt = exceeds(core, least_confidence, math.inf if restart_age is None else max(CONFIDENCES))
-    restart = None if restart_age is None else aged(restart_age)
+    halt = exceeds(core, least_confidence, math.inf if restart is None else max(CONFIDENCES))
     policy = RulePolicy("unhalted", core.mode, halt, restart, restart_action=restart_action)
     episodes = Episodes.begun(core, puzzles, seed)
     start = episodes.state.potential

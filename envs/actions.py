@@ -36,6 +36,8 @@ class Action:
         depth: factor on the number of latent updates n.
         fresh: begin with an untouched carry; unless the action commits, with the puzzle's own givens.
         new_view: begin in a new random symmetric view of the puzzle; goes with `fresh`.
+        guess: begin with one open cell, drawn from the last readout of the puzzle itself, written as if given; goes
+            with `fresh`. The guess before is taken back.
         noise: standard deviation of normal noise on the latent.
         commit: blank cells whose top probability exceeds it are written into the inputs, as if given; inf for none.
         forced: if no cell does, commit the surest one.
@@ -47,6 +49,7 @@ class Action:
     depth: int = 1
     fresh: bool = False
     new_view: bool = False
+    guess: bool = False
     noise: float = 0.0
     commit: float = math.inf
     forced: bool = False
@@ -55,6 +58,8 @@ class Action:
         """Check what the dynamics rely on."""
         if self.new_view and (not self.fresh or self.commit < math.inf):
             raise InvalidValueError(f"action '{self.name}': a new view needs a fresh carry and can't commit.")
+        if self.guess and (not self.fresh or self.commit < math.inf):
+            raise InvalidValueError(f"action '{self.name}': a guess needs a fresh carry and can't commit.")
         if self.forced and self.commit == math.inf:
             raise InvalidValueError(f"action '{self.name}': only a commit can be forced; give it a threshold.")
         if self.depth < 1 or self.noise < 0:
@@ -73,6 +78,7 @@ class Decision(Batched):
         depth: int64 [B].
         fresh: bool [B].
         new_view: bool [B].
+        guess: bool [B].
         noise: float32 [B].
         commit: float32 [B].
         forced: bool [B].
@@ -83,6 +89,7 @@ class Decision(Batched):
     depth: Tensor
     fresh: Tensor
     new_view: Tensor
+    guess: Tensor
     noise: Tensor
     commit: Tensor
     forced: Tensor
@@ -112,6 +119,7 @@ ACTIONS: dict[str, Action] = {
         Action("deep", depth=2),
         Action("restart_view", fresh=True, new_view=True),
         Action("restart_noise", fresh=True, noise=1.0),
+        Action("restart_guess", fresh=True, guess=True),
         Action("perturb", noise=0.5),
         Action("commit", commit=0.99),
         Action("commit_reset", commit=0.99, fresh=True),
@@ -255,6 +263,7 @@ DEFAULT_TABLE = ("halt", "refine", "restart_view")
 ACTION_MODES: dict[str, Callable[[], ActionMode]] = {
     "halt": lambda: TableMode(("halt", "refine")),
     "refine": lambda: TableMode(DEFAULT_TABLE),
+    "search": lambda: TableMode(("halt", "refine", "restart_guess")),
     "joint": JointMode,
     "continuous": ContinuousMode,
 }

@@ -13,6 +13,7 @@ from latent_rl.envs.observations import Feature, make_features
 from latent_rl.envs.rewards import POTENTIALS
 from latent_rl.envs.submission import SUBMIT
 from latent_rl.errors import InvalidValueError, UnexpectedArgumentError, lookup
+from latent_rl.guess import can_guess
 from latent_rl.reasoners.base import Reasoner
 from latent_rl.tasks.base import Split, Task
 from latent_rl.tasks.registry import make_task
@@ -35,11 +36,11 @@ class EnvConfig:
     reasoner: str | Path | Reasoner | None = None
     """A reasoner, a shipped one's name or a folder; None takes the one that is shipped for the task."""
     actions: str | tuple[str | Action, ...] = "refine"
-    """A mode ("halt", "refine", "joint", "continuous") or a table of actions."""
+    """A mode ("halt", "refine", "search", "joint", "continuous") or a table of actions."""
     reward: str = "token_accuracy"
     """The potential Phi: "token_accuracy", "log_likelihood", "constraints" or "sparse"."""
     observation: str | tuple[str | Feature, ...] = "features"
-    """What agents see: a selection ("features", "latent", "verifier"), or several entries and selections."""
+    """What agents see: a selection ("features", "search", "latent", "verifier"), or several entries and selections."""
     submit: str = "best_confidence"
     """Which snapshot is submitted: "best_confidence", "last" or "verified"."""
     horizon: Annotated[int, COUNT] = 64
@@ -58,10 +59,16 @@ class EnvConfig:
         check_fields(self)
         lookup("reward", self.reward, POTENTIALS)
         lookup("submit", self.submit, SUBMIT)
-        make_action_mode(self.actions)
+        mode = make_action_mode(self.actions)
         ruled = [field for field, value in _NEED_RULES.items() if getattr(self, field) == value]
         ruled += ["observation"] * any(feature.needs_rules for feature in make_features(self.observation))
         task = make_task(self.task)
+        guessing = [action.name for action in mode.actions if action.guess]
+        if guessing and not can_guess(task):
+            raise InvalidValueError(
+                f"the action '{guessing[0]}' writes an answer's token as if it was given, and {task.name} has none that"
+                " can be. Choose other actions."
+            )
         if ruled and not task.has_rules:
             field = ruled[0]
             raise InvalidValueError(

@@ -82,6 +82,7 @@ class Core:
             puzzles=base,
             is_augmented=config.split == "train" and puzzles is None,
             horizon=config.horizon,
+            remembers=any(action.guess for action in self.mode.actions),
         )
         self._record = record
         self.observation_size = self.observe(self._live.begin(example, torch.zeros(1, dtype=torch.int64))).shape[1]
@@ -239,6 +240,10 @@ class Core:
         step, least = state.step + 1, seen.measured.of("least_confidence")[:, 0]
         score = self.score(self.task, state.puzzles, seen.answers, least, step)
         better = (score >= state.score) | (state.step == 0)
+        age, guesses = state.age + 1, state.guesses
+        if guesses.are_remembered:
+            entropy = seen.measured.of("mean_entropy")[:, 0]
+            guesses = guesses.seeing(seen.log_probs, entropy, age, state.is_own)
         return replace(
             state,
             carry=seen.carry,
@@ -250,9 +255,10 @@ class Core:
             confidence=torch.where(better, least, state.confidence),
             potential=torch.where(better, seen.potential, state.potential),
             step=step,
-            age=state.age + 1,
+            age=age,
             passes=state.passes + seen.passes,
             measured=seen.measured,
+            guesses=guesses,
         )
 
 

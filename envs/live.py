@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.envs.actions import Decision
+from latent_rl.envs.guesses import Guesses
 from latent_rl.envs.observations import Feature, StepView, measure
 from latent_rl.envs.rewards import Potential
 from latent_rl.envs.state import Measured, Seen, State
@@ -48,6 +49,7 @@ class LiveSteps:
         puzzles: what episodes draw from.
         is_augmented: each is shown in a random view.
         horizon: supervision steps after which an episode ends.
+        remembers: episodes remember what a guess needs.
     """
 
     task: Task
@@ -57,6 +59,7 @@ class LiveSteps:
     puzzles: PuzzleSource
     is_augmented: bool
     horizon: int
+    remembers: bool = False
 
     def draw(self, keys: Tensor) -> tuple[Puzzles, Tensor]:
         """The puzzle that each key, int64 [B], draws; the key is also that of its episode."""
@@ -67,6 +70,7 @@ class LiveSteps:
     def begin(self, puzzles: Puzzles, keys: Tensor) -> State:
         """Episodes of the puzzles before their first step, in the puzzles' own view."""
         batch, inputs = len(puzzles), puzzles.inputs
+        cells, steps = (self.task.seq_len, self.horizon) if self.remembers else (0, 0)
         zeros, none = torch.zeros(batch), torch.zeros(batch, dtype=torch.int64)
         names = tuple(feature.name for feature in self.measured)
         return State(
@@ -88,6 +92,7 @@ class LiveSteps:
             restarts=none,
             passes=none,
             measured=Measured(names, torch.zeros(batch, len(names))),
+            guesses=Guesses.none(batch, cells, self.task.vocab_size, steps),
         )
 
     def take(self, state: State, decision: Decision, depth: int) -> tuple[State, Seen]:
@@ -123,6 +128,7 @@ class LiveSteps:
             potential=self.potential(self.task, state.puzzles, answers, label_log_probs),
             measured=measure(self.measured, view),
             passes=output.passes,
+            log_probs=state.view.invert_logits(log_probs) if self.remembers else log_probs[:, :0],
         )
 
 
@@ -139,7 +145,8 @@ def committed(task: Task, state: State, decision: Decision) -> State:
 
 
 def begun_afresh(task: Task, reasoner: Reasoner, state: State, decision: Decision) -> State:
-    """Give the marked rows an untouched carry; those that restart the puzzle's own givens, some a new view."""
+    """Give the marked rows an untouched carry; those that restart the puzzle's own givens, some a new view or a
+    guess. Before the first step there is nothing to guess from, and none is made."""
     rows = decision.fresh.nonzero().squeeze(1)
     chosen, restarts = state.select(rows), decision.restarts[rows]
     # Counted by restarts: an episode's k-th view is the same whenever it is asked for, so policies are compared
@@ -147,13 +154,16 @@ def begun_afresh(task: Task, reasoner: Reasoner, state: State, decision: Decisio
     keys = derive(derive(chosen.keys, _VIEW_STREAM), chosen.restarts)
     drawn = task.symmetry(uniform(keys, task.num_symmetry_draws))
     view = chosen.view.put(decision.new_view[rows], drawn.select(decision.new_view[rows]))
+    guess = decision.guess[rows] & (chosen.step > 0)
+    asked, guesses = chosen.guesses.begun_anew(task, chosen.puzzles.inputs, chosen.keys, guess)
     fresh = replace(
         chosen,
         view=view,
-        inputs=torch.where(restarts[:, None], view.apply(chosen.puzzles.inputs), chosen.inputs),
+        inputs=torch.where(restarts[:, None], view.apply(asked), chosen.inputs),
         carry=reasoner.initial_carry(len(rows), derive(derive(chosen.keys, _STATE_STREAM), chosen.restarts + 1)),
         age=torch.zeros_like(chosen.age),
         restarts=chosen.restarts + restarts,
+        guesses=chosen.guesses.put(restarts, guesses.select(restarts)),
     )
     return state.put(rows, fresh)
 

@@ -251,6 +251,25 @@ def satisfied(task: Task, state: State) -> Tensor:
     return torch.stack([share, (share == 1).float()], dim=1)
 
 
+def guesses(task: Task, state: State) -> Tensor:
+    """Guesses so far / 8, at most 4."""
+    return (state.guesses.count / 8).clamp(max=4)
+
+
+def guess_probability(task: Task, state: State) -> Tensor:
+    """Probability of the guess that stands in the readout it was drawn from; 0 where none does."""
+    return state.guesses.probability
+
+
+def entropy_lead(task: Task, state: State) -> Tensor:
+    """Mean entropy of the last run on the puzzle itself at this age, minus this run's; 0 before any step."""
+    entropies = state.guesses.entropies
+    if not entropies.shape[1]:
+        return torch.zeros(len(state))
+    then = entropies.gather(1, (state.age - 1).clamp(min=0)[:, None])[:, 0]
+    return (then - state.measured.of("mean_entropy")[:, 0]).masked_fill(state.age == 0, 0.0)
+
+
 FEATURES: tuple[Feature, ...] = (
     Feature("step", of_state=step),
     Feature("age", of_state=age),
@@ -273,8 +292,15 @@ FEATURES: tuple[Feature, ...] = (
     Feature("halt_probability", of_step=halt_probability),
 )
 """The table. Its order is that of the columns."""
+SEARCH: tuple[Feature, ...] = (
+    Feature("guesses", of_state=guesses),
+    Feature("guess_probability", of_state=guess_probability),
+    Feature("entropy_lead", of_state=entropy_lead),
+)
+"""What there is to see of guesses."""
 OBSERVATIONS: dict[str, tuple[Feature, ...]] = {
     "features": FEATURES,
+    "search": (*FEATURES, *SEARCH),
     "latent": (*FEATURES, Feature("pooled_states", of_state=pooled_states, needs_carry=True)),
     "verifier": (*FEATURES, Feature("satisfied", of_state=satisfied, needs_rules=True)),
 }

@@ -183,6 +183,7 @@ class RecordedSteps:
             potential=record.potential[rows, age],
             measured=Measured(state.measured.names, record.measured[rows, age]),
             passes=int(record.passes),
+            log_probs=state.guesses.log_probs,
         )
         return state, seen
 

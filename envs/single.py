@@ -33,16 +33,17 @@ class LatentReasoningEnv(gym.Env[np.ndarray, Any]):
 
     ## Action space
     By `actions`: "refine" (default) is Discrete(3), a table of halt, refine, restart_view (begin anew in a random
-    symmetric view of the puzzle; the answer is mapped back); "halt" is Discrete(2), halt or refine; "joint" is
-    MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(-1, 1), scaled to a guidance
-    scale in [0, 1.5], of which one below 0.05 halts. A sequence of names builds a table: "halt", "refine", "deep"
-    (twice the latent updates), "refine_w0.75" (any scale), "restart_view". `env.unwrapped.action_masks()` says
-    what makes sense.
+    symmetric view of the puzzle; the answer is mapped back); "search" is Discrete(3), halt, refine, restart_guess
+    (begin anew with one open cell, drawn from the puzzle's last readout, as if given); "halt" is Discrete(2), halt or
+    refine; "joint" is MultiDiscrete([2, 3, 2]) over halt, guidance scale and depth; "continuous" is Box(-1, 1), scaled
+    to a guidance scale in [0, 1.5], of which one below 0.05 halts. A sequence of names builds a table: "halt",
+    "refine", "deep" (twice the latent updates), "refine_w0.75" (any scale), "restart_view".
+    `env.unwrapped.action_masks()` says what makes sense.
 
     ## Observation space
-    Box float32: the entries of `latent_rl.envs.FEATURES`. "latent" adds pooled states, "verifier" the share of
-    satisfied constraints and whether all are; a sequence of entries or their names is an observation, too. Nothing in
-    it depends on the label.
+    Box float32: the entries of `latent_rl.envs.FEATURES`. "search" adds what there is to see of guesses, "latent"
+    pooled states, "verifier" the share of satisfied constraints and whether all are; a sequence of entries or their
+    names is an observation, too. Nothing in it depends on the label.
 
     ## Rewards
     gamma * Phi(after) - Phi(before) - cost_per_pass * passes, where Phi rates the answer that would be submitted

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from latent_rl.envs.guesses import Guesses
 from latent_rl.errors import UnknownNameError
 from latent_rl.types import Batched, Carry, Puzzles, Symmetry
 
@@ -42,7 +43,7 @@ class State(Batched):
         keys: int64 [B], the episodes' randomness.
         puzzles: the puzzles in their own view.
         view: the symmetry in which the reasoner sees them now.
-        inputs: int64 [B, L], the puzzles' inputs in that view, and what has been committed.
+        inputs: int64 [B, L], the puzzles' inputs in that view, and what has been committed or guessed.
         carry: the reasoner's state.
         certainty: float32 [B, L], top probability of the last answer's cells, in the reasoner's view.
         prediction: int64 [B, L], the last answer, in the puzzles' own view.
@@ -57,6 +58,7 @@ class State(Batched):
         restarts: int64 [B].
         passes: int64 [B], forward passes spent.
         measured: what the last step showed of itself.
+        guesses: what is remembered to guess from, and of guesses.
     """
 
     keys: Tensor
@@ -77,9 +79,15 @@ class State(Batched):
     restarts: Tensor
     passes: Tensor
     measured: Measured
+    guesses: Guesses
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def is_own(self) -> Tensor:
+        """Bool [B]: the reasoner is shown the puzzle itself; nothing is committed or guessed."""
+        return (self.inputs == self.view.apply(self.puzzles.inputs)).all(1)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class Seen(Batched):
         potential: float32 [B], Phi of them.
         measured: its measurements.
         passes: forward passes of each row.
+        log_probs: float32 [B, L, V], of the constrained answer, in the puzzles' own view; L is 0 where no action
+            guesses.
     """
 
     carry: Carry
@@ -101,6 +111,7 @@ class Seen(Batched):
     potential: Tensor
     measured: Measured
     passes: int
+    log_probs: Tensor
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ def uniform(keys: Tensor, count: int) -> Tensor:
     return _shifted(mix(counters), 11).double() * 2.0**-53
 
 
+def drawn_answers(log_probs: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Draw every cell's token from its own probabilities, `count` times: int64 [B, count, L] of log-probabilities
+    [B, L, V], a pure function of them and the keys, int64 [B]."""
+    batch_size, num_cells, _ = log_probs.shape
+    levels = log_probs.double().exp().cumsum(-1)
+    draws = uniform(keys, num_cells * count).view(batch_size, num_cells, count)
+    return torch.searchsorted(levels, draws * levels[..., -1:], right=True).transpose(1, 2)
+
+
 def normal(keys: Tensor, count: int) -> Tensor:
     """`count` standard normal numbers for each key, by Box and Muller's transform: float64 [B, count]."""
     half = -(-count // 2)

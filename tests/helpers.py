@@ -12,6 +12,7 @@ from torch import Tensor
 
 from latent_rl.envs.core import Core
 from latent_rl.reasoners.cells import CellNetwork
+from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.reasoners.trm import TRM, TRMConfig
 from latent_rl.tasks.base import Task
 from latent_rl.tasks.registry import make_task
@@ -35,6 +36,13 @@ def random_reasoner(task: Task = TASK, **config: Any) -> TRM:
     torch.manual_seed(0)
     shape = TRMConfig(vocab_size=task.vocab_size, seq_len=task.seq_len, **{"width": 16, **config})
     return TRM(shape, compute_dtype=torch.float32).requires_grad_(False).eval()
+
+
+def random_symbols(task: Task = TASK) -> Symbols:
+    """An untrained float32 network whose states begin at random; given cells alone let it solve some puzzles."""
+    torch.manual_seed(0)
+    shape = SymbolsConfig(**vars(task.shape), width=8)
+    return Symbols(shape, compute_dtype=torch.float32).requires_grad_(False).eval()
 
 
 def random_core(**arguments: Any) -> Core:

@@ -25,7 +25,7 @@ FLOORS = (
     ("types", "errors", "notes", "figures", "lazy"),
     ("config", "storage", "improvement", "randomness"),
     ("tasks", "reasoners", "program"),
-    ("fit",),
+    ("fit", "guess"),
     ("evaluation", "envs"),
     ("training",),
     ("commands", "agents"),

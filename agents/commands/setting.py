@@ -38,8 +38,9 @@ class Process:
     """Name or folder of the reasoner; default: the shipped one of the task."""
     actions: tuple[str, ...] | None = None
     """The action table; default: the task's own."""
-    observation: str | None = None
-    """What agents see: "features", "latent" or "verifier"; default: the task's own, mostly the features."""
+    observation: tuple[str, ...] | None = None
+    """What agents see: "features", "search", "latent", "verifier", or several entries or selections, such as "search
+    satisfied"; default: the task's own, mostly the features."""
     submit: str | None = None
     """Which snapshot is submitted: "best_confidence", "last" or "verified"; default: the task's own, mostly the
     first."""
@@ -53,6 +54,8 @@ class Process:
     def env_config(self, **more: Any) -> EnvConfig:
         """The task's own environment, but for what is chosen here, and for other fields of `EnvConfig`."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
+        if self.observation and len(self.observation) == 1:
+            chosen["observation"] = self.observation[0]
         return EnvConfig.for_task(self.task, **chosen, **more)
 
 

@@ -11,7 +11,15 @@ from typing import Annotated
 import tyro
 from torch import Tensor, nn
 
-from latent_rl.agents.baselines import Untuned, baseline_names, describe_baselines, is_baseline, make_baseline
+from latent_rl.agents.baselines import (
+    BASELINES,
+    Untuned,
+    baseline_names,
+    describe_baselines,
+    is_baseline,
+    knows_labels,
+    make_baseline,
+)
 from latent_rl.agents.commands.setting import Flat, Process, tuned_on
 from latent_rl.agents.commands.solve_file import solve_file
 from latent_rl.agents.policy import StepPolicy
@@ -19,6 +27,7 @@ from latent_rl.agents.saved import load_agent
 from latent_rl.agents.sb3.agents import LearnedPolicy
 from latent_rl.agents.solver import Solver
 from latent_rl.config import SEED, SIZE, Range, check_fields
+from latent_rl.envs.actions import TableMode, make_action_mode
 from latent_rl.envs.config import EnvConfig
 from latent_rl.envs.core import Core
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
@@ -33,8 +42,6 @@ from latent_rl.types import Puzzles
 
 _NO_MATTER = ("process", "puzzle", "file", "out", "columns", "batch_size", "device", "compile", "trust")
 """Options that change no result, but for rounding; and those of the process, which do."""
-_CHEATS = "oracle"
-"""The policy that needs the answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ class Solve:
         str,
         tyro.conf.arg(
             help="Who decides: the folder (or file) of an agent that a training or a comparison saved, or one of these."
-            f" {describe_baselines(_CHEATS)}."
+            f" {describe_baselines(with_bounds=False)}."
         ),
     ] = "rule"
     """Who decides."""
@@ -103,8 +110,14 @@ class Solve:
         return Solver(core, self.make_policy(core), self.batch_size, self.seed)
 
     def env_config(self) -> EnvConfig:
-        """The task's own environment, but for what is chosen here, and a reward that needs no labels."""
-        return self.process.env_config(reward="sparse")
+        """The task's own environment, but for what is chosen here, and a reward that needs no labels; if no actions are
+        chosen, with the one by which the policy begins anew."""
+        config = self.process.env_config(reward="sparse")
+        baseline, mode = BASELINES.get(self.policy), make_action_mode(config.actions)
+        action = baseline.action if baseline and isinstance(mode, TableMode) else None
+        if self.process.actions or action is None or action in [known.name for known in mode.actions]:
+            return config
+        return replace(config, actions=(*mode.actions, action))
 
     def reasoner_name(self) -> str:
         """The reasoner that was asked for, or the task's own.
@@ -136,8 +149,8 @@ class Solve:
         Raises:
             LatentRLError: there is none of that name, it does not fit, or it needs labels.
         """
-        if self.policy == _CHEATS:
-            raise InvalidValueError(f"the policy must do without the answers; {_CHEATS} can't. Choose another.")
+        if knows_labels(self.policy):
+            raise InvalidValueError(f"the policy must do without the answers; {self.policy} can't. Choose another.")
         if is_baseline(self.policy):
             constants = tuned_on(core, self.tune) if self.tune else Untuned(chosen_steps(self.reasoner_name()))
             return make_baseline(core, self.policy, constants, self.seed)

@@ -3,6 +3,7 @@
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
+from latent_rl.agents.baselines import knows_labels
 from latent_rl.agents.report.rows import ReportRow
 from latent_rl.figures import new_figure
 
@@ -27,7 +28,7 @@ def draw(title: str, rows: Sequence[ReportRow], learned: Container[str]) -> "Fig
             row.mean_passes,
             center,
             yerr=[[max(0.0, center - row.solved_low)], [max(0.0, row.solved_high - center)]],
-            fmt="*" if is_learned else "x" if row.agent == "oracle" else "o",
+            fmt="*" if is_learned else "x" if knows_labels(row.agent) else "o",
             color=f"C{i % 10}",
             markersize=15 if is_learned else 7,
             zorder=3 if is_learned else 2,

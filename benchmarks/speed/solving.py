@@ -29,7 +29,7 @@ BATCH_SIZE = Solver.batch_size
 def learned(settings: Settings, observation: str, submit: str) -> tuple[Setting, LearnedPolicy]:
     """PPO on recorded steps of training puzzles of 6x6, seed 0."""
     setting = Setting(
-        process=Process(task="sudoku6x6", reasoner="sudoku6x6", horizon=16, observation=observation, submit=submit),
+        process=Process(task="sudoku6x6", reasoner="sudoku6x6", horizon=16, observation=(observation,), submit=submit),
         cost_per_pass=0.003, recorded=settings.pick(1000, 64), num_validation=settings.pick(200, 32),
     )  # fmt: skip
     model = make_agent("ppo", setting.training_core(setting.make_core()), seed=0)

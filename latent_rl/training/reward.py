@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from latent_rl.randomness import uniform
+from latent_rl.randomness import drawn_answers
 from latent_rl.tasks.base import Task
 
 
@@ -71,15 +70,6 @@ def sampled_objective(task: Task, inputs: Tensor, log_probs: Tensor, keys: Tenso
     tokens = drawn.to(log_probs.device).transpose(1, 2)
     scores = log_probs.gather(2, tokens).sum(1)
     return (advantages.to(scores) * scores).mean(1)
-
-
-def drawn_answers(log_probs: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Draw every cell's token from its own probabilities, `count` times: int64 [B, count, L] of log-probabilities
-    [B, L, V], a pure function of them and the keys, int64 [B]."""
-    batch_size, num_cells, _ = log_probs.shape
-    levels = log_probs.double().exp().cumsum(-1)
-    draws = uniform(keys, num_cells * count).view(batch_size, num_cells, count)
-    return torch.searchsorted(levels, draws * levels[..., -1:], right=True).transpose(1, 2)
 
 
 def entropy(log_probs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError
+from latent_rl.guess import drawn_guess
 from latent_rl.improvement import log_softmax
 from latent_rl.randomness import derive, uniform
 from latent_rl.reasoners.base import Reasoner
@@ -15,13 +16,10 @@ from latent_rl.training import parallel
 from latent_rl.training.config import TrainConfig
 from latent_rl.training.known import KnownAnswers
 from latent_rl.training.progress import Progress
-from latent_rl.training.reward import drawn_answers
 from latent_rl.types import Puzzles
 
 _CHUNK = 256
 """Puzzles that are tried together."""
-SURE = 0.95
-"""A cell whose token has this probability is no place for a guess."""
 
 
 class Search(Protocol):
@@ -59,7 +57,7 @@ class GuessSearch:
             if not len(left):
                 break
             mine, fresh = puzzles.select(left), derive(keys[left], number)
-            shown = with_guess(task, mine.inputs, log_probs, fresh)
+            shown = drawn_guess(task, mine.inputs, log_probs, fresh).written_into(mine.inputs)
             answers[left], still, _ = attempt(reasoner, task, mine, shown, fresh, self.num_steps)
             left, log_probs = left[still], log_probs[still]
         return answers
@@ -98,24 +96,6 @@ def attempt(
         if not len(left):
             break
     return answers, left, log_probs
-
-
-def with_guess(task: Task, inputs: Tensor, log_probs: Tensor, keys: Tensor) -> Tensor:
-    """Write one guess as if it was given: a random open cell that the readout is not sure of, or any if there is none,
-    holds a token drawn from the readout.
-
-    Args:
-        task: says which cells are open.
-        inputs: int64 [B, L].
-        log_probs: float [B, L, V], of the readout.
-        keys: int64 [B], of what is drawn.
-    """
-    is_open = ~task.is_given(inputs)
-    unsure = is_open & (log_probs.amax(-1).exp() < SURE)
-    score = uniform(derive(keys, 1), inputs.shape[1]) + unsure + is_open
-    cell = score.argmax(1, keepdim=True)
-    token = drawn_answers(log_probs, derive(keys, 2), 1)[:, 0].gather(1, cell)
-    return inputs.scatter(1, cell, token)
 
 
 def is_search_due(config: TrainConfig, known: KnownAnswers, progress: Progress) -> bool:

@@ -5,27 +5,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import TASK, Clockwork, random_core, random_reasoner
+from helpers import TASK, Clockwork, random_core, random_reasoner, random_symbols
 from stable_baselines3 import DQN, PPO
 
 from latent_rl import __main__ as cli
 from latent_rl.agents.baselines import BASELINES, Tuned, Untuned, baseline_names, halts_above, make_baseline
 from latent_rl.agents.evaluate import evaluate_policy
-from latent_rl.agents.policy import action_index
+from latent_rl.agents.policy import Episodes, action_index, play_all
 from latent_rl.agents.report.rows import report_row
 from latent_rl.agents.rules import (
     RandomPolicy,
+    aged,
     committing_rule,
     fixed_steps,
+    guess_due,
+    guess_oracle,
+    guessing_rule,
     halting,
+    is_astray,
     is_right,
+    is_valid,
     least_confidence,
     of_feature,
     two_threshold_rule,
+    verifying_guess_rule,
     verifying_rule,
 )
 from latent_rl.agents.sb3.agents import AGENTS, LearnedPolicy, agent_spec, make_agent
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
+from latent_rl.agents.solver import Solver
 from latent_rl.agents.tune import halting_worth, unhalted
 from latent_rl.envs.core import Core
 from latent_rl.envs.observations import make_feature
@@ -139,13 +147,53 @@ def test_tuning_finds_the_constants_that_are_best_by_construction() -> None:
 @pytest.mark.parametrize(("age", "action"), [(None, "restart_view"), (3, "restart_view"), (3, "commit_forced")])
 def test_worth_equals_a_live_evaluation(age: int | None, action: str) -> None:
     core = random_core(cost_per_pass=0.01, actions=("halt", "refine", "restart_view", "commit_forced"))
-    seen = unhalted(core, BASE, {"threshold": least_confidence}, age, restart_action=action)
+    restart = None if age is None else aged(age)
+    seen = unhalted(core, BASE, {"threshold": least_confidence}, restart, restart_action=action)
     rule = two_threshold_rule if action == "restart_view" else committing_rule
     for confidence in (0.5, 0.9):
         plain = halting(core, "threshold", least_confidence, confidence)
         policy = plain if age is None else rule(core, confidence, age)
         live = evaluate_policy(core, policy, BASE)
         assert halting_worth(seen, "threshold", confidence) == pytest.approx(live.returns.mean(), abs=1e-4)
+
+
+def test_worth_of_guessing_equals_a_live_evaluation() -> None:
+    core = random_core(cost_per_pass=0.01, actions=("halt", "refine", "restart_guess"))
+    worths = Tuned(core, BASE).confident("restart_guess", guess_due(3, 2))
+    for confidence, worth in worths.items():
+        live = evaluate_policy(core, guessing_rule(core, confidence, 3, 2), BASE)
+        assert worth == pytest.approx(live.returns.mean(), abs=1e-4)
+
+
+def test_guesses_come_at_their_ages() -> None:
+    core = random_core(actions=("halt", "refine", "restart_guess"), horizon=9)
+    episodes = Episodes.begun(core, BASE, 0)
+    ages = [turn.after.state.age[0].item() for turn in play_all(core, guessing_rule(core, 1.0, 3, 2), episodes)]
+    assert ages == [1, 2, 3, 1, 2, 1, 2, 1, 2]
+    assert evaluate_policy(core, guessing_rule(core, 1.0, 9, 9), BASE).restarts.max() == 0
+
+
+def test_the_verifier_ends_a_search_and_a_search_solves_more() -> None:
+    """What it submits, a guess or none, keeps the puzzle's rules; the oracle needs fewer steps on the same puzzles."""
+    core = random_core(reasoner=random_symbols(), actions="search", horizon=24)
+    policies = halting(core, "plain", is_valid, 0.5), verifying_guess_rule(core, 4, 4), guess_oracle(core, 4, 4)
+    plain, rule, bound = (Solver(core, policy).solve(BASE) for policy in policies)
+    assert torch.equal(rule.solved, TASK.verify(BASE.inputs, rule.answers))
+    assert plain.solved.sum() < rule.solved.sum() <= bound.solved.sum()
+    assert bound.steps.sum() < rule.steps.sum()
+
+
+def test_a_wrong_guess_is_what_the_label_denies() -> None:
+    core = random_core(actions=("halt", "refine", "restart_guess", "restart_view"))
+    refine, guess, view = (torch.full((30,), index) for index in (1, 2, 3))
+    state = core.begin(BASE, torch.arange(30))
+    for actions in (refine, view, guess):
+        state = core.step(state, core.mode.decode(actions)).state
+    shown = state.view.invert(state.inputs)
+    wrong = (TASK.is_given(shown) & (shown != BASE.labels)).any(1)
+    assert torch.equal(is_astray(state), wrong)
+    assert 0 < wrong.sum() < 30
+    assert not is_astray(core.step(state, core.mode.decode(view)).state).any()
 
 
 @pytest.mark.parametrize("name", [name for name, baseline in BASELINES.items() if baseline.score])
@@ -162,7 +210,7 @@ def test_every_halting_rule_equals_what_was_seen_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_works_tuned_and_untuned(name: str) -> None:
-    core = random_core(actions=("halt", "refine", "restart_view", "commit_forced"))
+    core = random_core(actions=("halt", "refine", "restart_view", "commit_forced", "restart_guess"))
     for constants in (Tuned(core, BASE), Untuned(4)):
         policy = make_baseline(core, name, constants)
         assert policy.name.startswith(name)
@@ -189,7 +237,9 @@ def test_the_help_says_how_every_agent_decides(command: str, capsys: pytest.Capt
     if command == "compare":
         told |= {name: spec.about for name, spec in AGENTS.items()}
     else:
-        assert told.pop("oracle") not in said
+        bounds = [name for name, baseline in BASELINES.items() if baseline.knows_labels]
+        assert bounds == ["oracle", "guess-oracle"]
+        assert not any(told.pop(name) in said for name in bounds)
     for name, about in told.items():
         numbered = "[-K]" if name in BASELINES and BASELINES[name].is_numbered else ""
         assert f"{name}{numbered}: {about}" in said

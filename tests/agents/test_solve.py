@@ -77,7 +77,7 @@ def test_a_puzzle_becomes_a_board(untrained: str, capsys: pytest.CaptureFixture[
     assert "\nNOT solved, the board breaks the rules; 2 steps, 6 passes, confidence " in printed
 
 
-@pytest.mark.parametrize("policy", ["rule", "fixed-3", "verifier", "verifier-rule"])
+@pytest.mark.parametrize("policy", ["rule", "fixed-3", "verifier", "verifier-rule", "guess-rule", "commit-rule"])
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_file_becomes_a_table_that_marks_what_is_not_solved(
     policy: str, trained: bool, source: Path, untrained: str, capsys: pytest.CaptureFixture[str]
@@ -525,6 +525,11 @@ def test_without_rules_nothing_is_judged(source: Path, capsys: pytest.CaptureFix
         (("--puzzle", LINES[0], "--out", "out.csv"), "either --puzzle, or --file"),
         (("--puzzle", LINES[0][1:]), "must have 16 symbols"),
         (("--puzzle", LINES[0], "--policy", "oracle"), "must do without the answers"),
+        (("--puzzle", LINES[0], "--policy", "guess-oracle"), "must do without the answers"),
+        (
+            ("--puzzle", LINES[0], "--policy", "guess-rule", "--actions", "halt", "refine"),
+            "needs the action 'restart_guess'",
+        ),
         (("--puzzle", LINES[0], "--policy", "rulle"), "did you mean 'rule'"),
         (("--puzzle", LINES[0], "--policy", "gone/agent.zip"), "must be an agent that a training saved"),
         (("--puzzle", LINES[0], "--reasoner", "nobody"), "neither shipped nor a folder"),

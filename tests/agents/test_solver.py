@@ -16,6 +16,7 @@ from latent_rl.agents.rules import (
     RulePolicy,
     best_of_steps,
     fixed_steps,
+    guessing_rule,
     halting,
     is_valid,
     least_confidence,
@@ -109,16 +110,27 @@ POLICIES = {
     "threshold": lambda core: sure(core, 0.37),
     "rule": lambda core: two_threshold_rule(core, 0.37, 2),
     "verifier": lambda core: halting(core, "verifier", is_valid, 0.5),
+    "guesses": lambda core: guessing_rule(core, 0.37, 2, 1),
     "random": lambda core: RandomPolicy(core.mode),
     "odd": OddKeys,
     **{name: (lambda core, name=name: learned(name, core)) for name in AGENTS},
 }
-TABLE = ("halt", "refine", "restart_view", "deep", "perturb", "commit_forced", "refine_w0.5", "restart_noise")
+TABLE = (
+    "halt",
+    "refine",
+    "restart_view",
+    "deep",
+    "perturb",
+    "commit_forced",
+    "refine_w0.5",
+    "restart_noise",
+    "restart_guess",
+)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_equal_to_one_puzzle_at_a_time_whatever_the_batch(name: str) -> None:
-    core = random_core(horizon=6, actions=TABLE if name in ("odd", "random") else "refine")
+    core = random_core(horizon=6, actions={"odd": TABLE, "random": TABLE, "guesses": "search"}.get(name, "refine"))
     policy = POLICIES[name](core)
     expected = plain_loop(core, policy, BASE, seed=4)
     if name not in ("fixed", "best-of", "at once", "verifier"):
@@ -150,8 +162,10 @@ def test_no_label_is_used(submit: str) -> None:
     """Without labels, and with false ones, the same comes out; only the reward may tell."""
     core = random_core(horizon=6, submit=submit, reward="log_likelihood")
     false = Puzzles(BASE.inputs, BASE.labels.roll(1, 0))
-    for name in ("rule", "verifier", "odd", "ppo"):
-        solver = Solver(core, POLICIES[name](core), 6, seed=1)
+    guessing = random_core(horizon=6, submit=submit, reward="log_likelihood", actions="search")
+    for name in ("rule", "verifier", "odd", "ppo", "guesses"):
+        chosen = guessing if name == "guesses" else core
+        solver = Solver(chosen, POLICIES[name](chosen), 6, seed=1)
         right, misled = solver.solve(BASE), solver.solve(false)
         first, *others = solver.stream(BASE.inputs)
         for other in (misled, first.concat(*others)):

@@ -12,13 +12,15 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from latent_rl.agents.sb3.vec_env import LatentVecEnv
 from latent_rl.envs import ACTIONS, EnvConfig
+from latent_rl.envs.actions import ACTION_MODES
 from latent_rl.envs.core import Core
+from latent_rl.envs.observations import OBSERVATIONS
 from latent_rl.errors import InvalidValueError, UnknownNameError
 from latent_rl.tasks.registry import make_task
 from latent_rl.types import Puzzles
 
 SMALL = {"task": TASK, "reasoner": random_reasoner(), "horizon": 8}
-MODES = ["halt", "refine", "joint", "continuous", (*ACTIONS, "refine_w0.5")]
+MODES = [*ACTION_MODES, (*ACTIONS, "refine_w0.5")]
 
 
 @pytest.mark.parametrize("actions", MODES)
@@ -28,9 +30,10 @@ def test_every_action_mode_passes_both_checkers(actions: object) -> None:
     sb3_check(env.unwrapped)
 
 
-@pytest.mark.parametrize("observation", ["features", "latent", "verifier"])
+@pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_observations_lie_in_their_space(observation: str) -> None:
-    env = gym.make("LatentReasoning-v0", observation=observation, **SMALL)
+    actions = "search" if observation == "search" else "refine"
+    env = gym.make("LatentReasoning-v0", observation=observation, actions=actions, **SMALL)
     env.action_space.seed(0)
     seen, _ = env.reset(seed=0)
     for _ in range(20):
@@ -104,9 +107,10 @@ def test_the_same_seed_gives_the_same_episodes_and_another_one_others() -> None:
     assert not np.array_equal(trace(3), trace(4))
 
 
-@pytest.mark.parametrize("observation", ["features", "latent", "verifier"])
+@pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_no_observation_depends_on_the_label(observation: str) -> None:
-    core = random_core(observation=observation, reward="token_accuracy")
+    actions = "search" if observation == "search" else "refine"
+    core = random_core(observation=observation, actions=actions, reward="token_accuracy")
     base = TASK.puzzles("test")[:16]
     wrong = Puzzles(base.inputs, base.labels.flip(0))
     keys = torch.arange(16)

@@ -1,20 +1,14 @@
 """Reasoners that start at random: an episode's states are its key's, and a restart begins with another one."""
 
 import torch
+from helpers import TASK, random_symbols
 
 from latent_rl.envs.core import Core
 from latent_rl.envs.state import State
-from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
-from latent_rl.tasks.registry import make_task
-
-TASK = make_task("sudoku4x4")
 
 
 def core() -> Core:
-    torch.manual_seed(0)
-    config = SymbolsConfig(**vars(TASK.shape), width=8)
-    reasoner = Symbols(config, compute_dtype=torch.float32).requires_grad_(False).eval()
-    return Core(TASK, reasoner, horizon=12, actions=("halt", "refine", "restart_noise", "restart_view"))
+    return Core(TASK, random_symbols(), horizon=12, actions=("halt", "refine", "restart_noise", "restart_view"))
 
 
 def run(core: Core, state: State, actions: list[int]) -> list[State]:

@@ -13,6 +13,8 @@ from resume_cases import assert_same_state, killed_after
 from torch import Tensor
 
 from latent_rl.errors import InvalidValueError, PuzzleError, UnknownNameError
+from latent_rl.guess import drawn_guess
+from latent_rl.randomness import drawn_answers
 from latent_rl.reasoners.symbols import Symbols, SymbolsConfig
 from latent_rl.tasks.base import SPLITS, Task
 from latent_rl.tasks.constraints import OPEN, Constraints, ConstraintTask, rows_and_columns
@@ -24,8 +26,8 @@ from latent_rl.training.config import OBJECTIVE_NAMES
 from latent_rl.training.episodes import EpisodeBatches
 from latent_rl.training.known import KnownAnswers, read_answers
 from latent_rl.training.objectives import OBJECTIVES, LabelObjective, RewardObjective, VerifiedObjective
-from latent_rl.training.reward import drawn_answers, entropy, policy_objective, sampled_objective
-from latent_rl.training.search import GuessSearch, Search, attempt, with_guess
+from latent_rl.training.reward import entropy, policy_objective, sampled_objective
+from latent_rl.training.search import GuessSearch, Search, attempt
 from latent_rl.training.trainer import TrainConfig, train
 from latent_rl.types import Puzzles, PuzzleSource
 
@@ -331,7 +333,7 @@ def test_a_guess_is_one_unsure_cell_as_the_readout_has_it() -> None:
     answers, left, log_probs = attempt(network(TASK), TASK, Puzzles.unlabelled(inputs), inputs, torch.arange(50), 2)
     assert torch.equal(left, (~TASK.verify(inputs, answers)).nonzero().flatten())
     asked = inputs[left]
-    shown = with_guess(TASK, asked, log_probs, torch.arange(len(left)))
+    shown = drawn_guess(TASK, asked, log_probs, torch.arange(len(left))).written_into(asked)
     rows, cells = (shown != asked).nonzero(as_tuple=True)
     assert torch.equal(rows, torch.arange(len(left)))
     assert (asked[rows, cells] == OPEN).all()
