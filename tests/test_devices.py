@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from latent_rl.envs.observations import FEATURES, StepView, make_feature, measure, measurements
+from latent_rl.envs.state import State
 from latent_rl.errors import InvalidValueError
 from latent_rl.improvement import guided_carry
 from latent_rl.reasoners.engine import chosen_device, device_of
@@ -88,7 +89,12 @@ def test_halted_puzzles_make_room_there() -> None:
         assert supervised.finished.device.type == "cpu"
 
 
-def test_the_environment_sees_it_from_home(fakes: FakeTensorMode) -> None:
+@pytest.fixture
+def begun() -> State:
+    return random_core().begin(TASK.puzzles("test")[:3], torch.arange(3))
+
+
+def test_the_environment_sees_it_from_home(begun: State, fakes: FakeTensorMode) -> None:
     reasoner, inputs = away(), torch.ones(3, TASK.seq_len, dtype=torch.int64)
     before = reasoner.initial_carry(3)
     after, output = reasoner.step(inputs, before, 0)
@@ -97,8 +103,7 @@ def test_the_environment_sees_it_from_home(fakes: FakeTensorMode) -> None:
     given, log_probs = inputs > 0, output.conditional_logits.log_softmax(-1)
     view = StepView(given, log_probs, output, before, guided)
     assert measure(measurements(FEATURES), view).values.device == inputs.device
-    state = random_core().begin(TASK.puzzles("test")[:3], torch.arange(3))
-    pooled = make_feature("pooled_states").of(TASK, replace(state, carry=after))
+    pooled = make_feature("pooled_states").of(TASK, replace(begun, carry=after))
     assert (pooled.device, pooled.shape) == (inputs.device, (3, 64))
     kept = before.to(torch.device("cpu")).put(torch.arange(2), after.select(torch.arange(2)))
     assert kept.answer.device.type == "cpu"

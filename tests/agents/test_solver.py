@@ -58,7 +58,7 @@ class OddKeys:
         self.count = len(core.mode.actions)
 
     def act(self, observation: np.ndarray, state: State) -> np.ndarray:
-        return ((state.keys + 3 * state.step).abs() % self.count).numpy()
+        return ((state.keys + 5 * state.step).abs() % self.count).numpy()
 
 
 def plain_loop(core: Core, policy: StepPolicy, puzzles: Puzzles, seed: int) -> Solutions:

@@ -15,7 +15,7 @@ from latent_rl.tasks.registry import make_task
 from latent_rl.training.answers import nearest
 from latent_rl.training.batches import ExampleSource
 from latent_rl.training.episodes import EpisodeBatches
-from latent_rl.training.objectives import LabelObjective
+from latent_rl.training.objectives import LabelObjective, answers_now
 from latent_rl.training.replacement import Replacement
 from latent_rl.training.trainer import TrainConfig, train
 
@@ -94,7 +94,7 @@ def test_steps_learn_the_answer_that_is_nearest_now(batching: type) -> None:
     """The loss is that of right answers, which are now and then others than the labels."""
     reasoner, objective = random_reasoner(QUEENS), LabelObjective(CONFIG, QUEENS)
     step = next(batching(ExampleSource(CONFIG, QUEENS, QUEENS.puzzles("train"), objective), reasoner).steps(0))
-    answers = objective.answers(step.puzzles, step.output)
+    answers = answers_now(CONFIG, QUEENS, step.puzzles, step.output)
     assert QUEENS.verify(step.puzzles.inputs, answers).all()
     differs = (answers != step.puzzles.labels).any(1)
     assert 0 < differs.sum() < len(differs)
