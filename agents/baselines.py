@@ -137,6 +137,10 @@ class Tuned:
         first = max([*ages, never], key=lambda age: worth(age, often))
         return first, max(ages or [never], key=lambda age: worth(first, age))
 
+    def best_guess_ages(self, make: Callable[[Core, int, int], StepPolicy]) -> tuple[int, int]:
+        """The two ages of the policy that does best."""
+        return self.best_guessing(lambda first, later: self.worth(make(self.core, first, later)))
+
     def best_confident_guessing(self) -> tuple[float, int, int]:
         """Confidence to halt at, and the two ages."""
 
@@ -257,9 +261,7 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
         "verifier-guess-rule",
         "halts when the rules of the task hold, and guesses like guess-rule",
         make=lambda core, ages, seed: verifying_guess_rule(core, *ages),
-        tune=lambda tuned: tuned.best_guessing(
-            lambda first, later: tuned.worth(verifying_guess_rule(tuned.core, first, later))
-        ),
+        tune=lambda tuned: tuned.best_guess_ages(verifying_guess_rule),
         default=_guess_ages,
         action="restart_guess",
     ),
@@ -300,9 +302,7 @@ _ENTRIES: tuple[Baseline[Any], ...] = (
         "guess-oracle",
         "halts when the label says so, guesses like guess-rule, and gives a wrong guess up at once: a bound",
         make=lambda core, ages, seed: guess_oracle(core, *ages),
-        tune=lambda tuned: tuned.best_guessing(
-            lambda first, later: tuned.worth(guess_oracle(tuned.core, first, later))
-        ),
+        tune=lambda tuned: tuned.best_guess_ages(guess_oracle),
         default=_guess_ages,
         knows_labels=True,
         action="restart_guess",
